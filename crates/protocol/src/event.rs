@@ -1,0 +1,236 @@
+//! Events: messages that say what happened.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{ClusterId, NodeId, RunId, RunStatus, TableRef, Unit};
+
+/// Something that happened in a run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Event {
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// The run.
+    pub run: RunId,
+    /// The node it happened on; `None` for the scheduler's own events.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<NodeId>,
+    /// What happened.
+    #[serde(flatten)]
+    pub fact: Fact,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Fact {
+    /// The cluster was looked at.
+    Inspected(Inspected),
+    /// Tablet balancing is as asked.
+    BalancingSet {
+        /// Whether it is on.
+        enabled: bool,
+    },
+    /// The node's snapshot is complete.
+    SnapshotTaken,
+    /// The node's plan lies in the bucket.
+    Indexed(Indexed),
+    /// A chunk's receipt lies in the bucket.
+    ChunkStored(ChunkStored),
+    /// The node's manifest is published.
+    Sealed(Sealed),
+    /// The node's snapshot is gone.
+    SnapshotDropped,
+    /// The restore's plan lies in the bucket.
+    RestorePlanned(RestorePlanned),
+    /// The node is ready to take in data.
+    NodePrepared(NodePrepared),
+    /// A batch is in the cluster.
+    BatchLoaded(BatchLoaded),
+    /// The node is as it was before the restore.
+    NodePutBack,
+    /// A job failed for good.
+    Failed(Failed),
+    /// A message from outside was refused.
+    Refused {
+        /// What is wrong with it, for the person who sent it.
+        reason: String,
+    },
+    /// A run began.
+    RunStarted,
+    /// A run ended.
+    RunEnded(RunEnded),
+}
+
+impl Fact {
+    /// The kind, as it stands in the message and in its subject.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Inspected(_) => "inspected",
+            Self::BalancingSet { .. } => "balancing_set",
+            Self::SnapshotTaken => "snapshot_taken",
+            Self::Indexed(_) => "indexed",
+            Self::ChunkStored(_) => "chunk_stored",
+            Self::Sealed(_) => "sealed",
+            Self::SnapshotDropped => "snapshot_dropped",
+            Self::RestorePlanned(_) => "restore_planned",
+            Self::NodePrepared(_) => "node_prepared",
+            Self::BatchLoaded(_) => "batch_loaded",
+            Self::NodePutBack => "node_put_back",
+            Self::Failed(_) => "failed",
+            Self::Refused { .. } => "refused",
+            Self::RunStarted => "run_started",
+            Self::RunEnded(_) => "run_ended",
+        }
+    }
+}
+
+/// What the cluster looks like.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Inspected {
+    /// The cluster's name, as its nodes know it.
+    pub cluster_name: String,
+    /// Every node of the ring, wherever it is.
+    pub nodes: Vec<NodeInfo>,
+    /// What the keyspace globs chose.
+    pub units: Vec<Unit>,
+    /// Token ranges without a live replica in the chosen datacenters, one text for each keyspace.
+    #[serde(default)]
+    pub uncovered: Vec<String>,
+}
+
+/// A node of a cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct NodeInfo {
+    /// Its host id.
+    pub node: NodeId,
+    /// Its address, for people.
+    pub address: String,
+    /// Its datacenter.
+    pub dc: String,
+    /// Its rack.
+    pub rack: String,
+    /// Whether the node that answered sees it alive and in normal operation.
+    pub up: bool,
+    /// Whether its datacenter is among those asked for.
+    pub chosen: bool,
+}
+
+/// How large one node's part of a backup is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Indexed {
+    /// Chunks to upload.
+    pub chunks: u32,
+    /// Files in the backup, and their bytes.
+    pub files: u64,
+    /// See `files`.
+    pub bytes: u64,
+    /// Of these, files the bucket has already, and their bytes.
+    pub skipped_files: u64,
+    /// See `skipped_files`.
+    pub skipped_bytes: u64,
+    /// Bytes of each table, in order of name.
+    #[serde(default)]
+    pub tables: Vec<TableSize>,
+}
+
+/// How large a table is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TableSize {
+    /// The table.
+    #[serde(flatten)]
+    pub table: TableRef,
+    /// Its bytes.
+    pub bytes: u64,
+}
+
+/// A chunk that is in the bucket.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ChunkStored {
+    /// Its number.
+    pub chunk: u32,
+    /// Its files, and their bytes.
+    pub files: u64,
+    /// See `files`.
+    pub bytes: u64,
+}
+
+/// A node's part of a backup, published.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Sealed {
+    /// Files the manifest lists, and their bytes.
+    pub files: u64,
+    /// See `files`.
+    pub bytes: u64,
+}
+
+/// How large a restore is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RestorePlanned {
+    /// The batches of each datacenter; numbers run on from one to the next.
+    pub dcs: Vec<DcBatches>,
+    /// The tables to be restored.
+    pub tables: Vec<TableSize>,
+    /// SSTables, files and bytes in all.
+    pub sstables: u64,
+    /// See `sstables`.
+    pub files: u64,
+    /// See `sstables`.
+    pub bytes: u64,
+}
+
+/// The batches for one datacenter: `count` of them, from `first` on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DcBatches {
+    /// The datacenter.
+    pub dc: String,
+    /// The first batch's number.
+    pub first: u32,
+    /// How many.
+    pub count: u32,
+}
+
+/// What was on before a node was made ready.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct NodePrepared {
+    /// Tables whose automatic compaction was on and now is off.
+    pub compacting: Vec<TableRef>,
+}
+
+/// A batch that is in the cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct BatchLoaded {
+    /// Its number.
+    pub batch: u32,
+    /// Its files, and their bytes.
+    pub files: u64,
+    /// See `files`.
+    pub bytes: u64,
+    /// How long the download took, in milliseconds.
+    pub download_ms: u64,
+    /// How long the node took to load it, in milliseconds.
+    pub load_ms: u64,
+}
+
+/// A job that failed for good: trying again would not help, or has been tried enough.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Failed {
+    /// The job's kind.
+    pub job: String,
+    /// Its part: a chunk's or batch's number, else 0.
+    #[serde(default)]
+    pub part: u32,
+    /// What went wrong, for a person: what, where, what to do.
+    pub reason: String,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RunEnded {
+    /// `DONE`, `ERROR`, `STOPPED` or `ABORTED`.
+    pub status: RunStatus,
+    /// Why, for a person; empty when done without remark.
+    #[serde(default)]
+    pub cause: String,
+}

@@ -1,0 +1,432 @@
+//! Jobs: messages that ask a worker for one piece of work.
+//!
+//! A job may arrive twice, late, or after its run has ended; each is therefore safe to do again,
+//! and says so. What happened comes back as an [`Event`](crate::Event).
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{ClusterId, Location, NodeId, RunId, SnapshotTag, TaskId};
+
+/// Anything that may be asked of a service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Job {
+    /// Asks the scheduler to begin a run. What users publish.
+    Request(Request),
+    /// Asks a snapshot-worker what the cluster looks like.
+    Inspect(Inspect),
+    /// Asks a snapshot-worker to switch the cluster's tablet balancing.
+    SetBalancing(SetBalancing),
+    /// Asks a snapshot-worker to take its node's snapshot.
+    TakeSnapshot(TakeSnapshot),
+    /// Asks a snapshot-worker to plan its node's upload.
+    Index(Index),
+    /// Asks an uploader to store one chunk.
+    Upload(Upload),
+    /// Asks an uploader to publish its node's manifest.
+    Seal(Seal),
+    /// Asks a snapshot-worker to delete its node's snapshot.
+    DropSnapshot(DropSnapshot),
+    /// Asks a restore-worker to plan a restore.
+    PlanRestore(PlanRestore),
+    /// Asks a restore-worker to make its node ready to take in data.
+    PrepareNode(PrepareNode),
+    /// Asks any restore-worker of a datacenter to bring one batch into its node.
+    LoadBatch(LoadBatch),
+    /// Asks a restore-worker to put its node back as it was before the restore.
+    PutBack(PutBack),
+}
+
+impl Job {
+    /// The kind, as it stands in the message and in its subject.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Request(_) => "request",
+            Self::Inspect(_) => "inspect",
+            Self::SetBalancing(_) => "set_balancing",
+            Self::TakeSnapshot(_) => "take_snapshot",
+            Self::Index(_) => "index",
+            Self::Upload(_) => "upload",
+            Self::Seal(_) => "seal",
+            Self::DropSnapshot(_) => "drop_snapshot",
+            Self::PlanRestore(_) => "plan_restore",
+            Self::PrepareNode(_) => "prepare_node",
+            Self::LoadBatch(_) => "load_batch",
+            Self::PutBack(_) => "put_back",
+        }
+    }
+
+    /// The cluster and the run this job belongs to.
+    #[must_use]
+    pub fn owner(&self) -> (ClusterId, RunId) {
+        match self {
+            Self::Request(job) => (job.cluster, job.run),
+            Self::Inspect(job) => (job.cluster, job.run),
+            Self::SetBalancing(job) => (job.cluster, job.run),
+            Self::TakeSnapshot(job) => (job.cluster, job.run),
+            Self::Index(job) => (job.cluster, job.run),
+            Self::Upload(job) => (job.cluster, job.run),
+            Self::Seal(job) => (job.cluster, job.run),
+            Self::DropSnapshot(job) => (job.cluster, job.run),
+            Self::PlanRestore(job) => (job.cluster, job.run),
+            Self::PrepareNode(job) => (job.cluster, job.run),
+            Self::LoadBatch(job) => (job.cluster, job.run),
+            Self::PutBack(job) => (job.cluster, job.run),
+        }
+    }
+
+    /// The node the job is bound to; `None` for a request, and for a batch any node may take.
+    #[must_use]
+    pub fn node(&self) -> Option<NodeId> {
+        match self {
+            Self::Request(_) | Self::LoadBatch(_) => None,
+            Self::Inspect(job) => Some(job.node),
+            Self::SetBalancing(job) => Some(job.node),
+            Self::TakeSnapshot(job) => Some(job.node),
+            Self::Index(job) => Some(job.node),
+            Self::Upload(job) => Some(job.node),
+            Self::Seal(job) => Some(job.node),
+            Self::DropSnapshot(job) => Some(job.node),
+            Self::PlanRestore(job) => Some(job.node),
+            Self::PrepareNode(job) => Some(job.node),
+            Self::PutBack(job) => Some(job.node),
+        }
+    }
+
+    /// The part of the run's work this job is: a chunk's or batch's number, else 0.
+    #[must_use]
+    pub fn part(&self) -> u32 {
+        match self {
+            Self::Upload(job) => job.chunk,
+            Self::LoadBatch(job) => job.batch,
+            Self::SetBalancing(job) => u32::from(job.enabled),
+            Self::Request(_)
+            | Self::Inspect(_)
+            | Self::TakeSnapshot(_)
+            | Self::Index(_)
+            | Self::Seal(_)
+            | Self::DropSnapshot(_)
+            | Self::PlanRestore(_)
+            | Self::PrepareNode(_)
+            | Self::PutBack(_) => 0,
+        }
+    }
+}
+
+/// How files get from a node to the bucket, or back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Method {
+    /// By Thetis' own engine beside the node.
+    #[default]
+    Agent,
+}
+
+/// Asks for a backup or a restore, from inside or outside.
+///
+/// Answered by `run_started` or `refused`. The run's identity is the asker's to choose, so that
+/// asking twice begins one run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Request {
+    /// The cluster to work on.
+    pub cluster: ClusterId,
+    /// The run to begin. A run that exists already is left as it is.
+    pub run: RunId,
+    /// The task it belongs to; a new one-off task when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task: Option<TaskId>,
+    /// What is asked for: exactly one of the two.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backup: Option<BackupRequest>,
+    /// See `backup`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restore: Option<RestoreRequest>,
+}
+
+/// What a user may say of a backup.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct BackupRequest {
+    /// Where to; one for all datacenters or one for each.
+    pub location: Vec<Location>,
+    /// Keyspaces and tables to take: globs such as `shop`, `shop.*`, `!shop.tmp*`; empty is all.
+    #[serde(default)]
+    pub keyspace: Vec<String>,
+    /// Datacenters to take, as globs; empty is all.
+    #[serde(default)]
+    pub dc: Vec<String>,
+    /// How files get to the bucket.
+    #[serde(default)]
+    pub method: Method,
+}
+
+/// What a user may say of a restore.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RestoreRequest {
+    /// Where from.
+    pub location: Vec<Location>,
+    /// The backup to restore.
+    pub snapshot_tag: SnapshotTag,
+    /// The cluster that was backed up; needed only where one bucket holds the tag of several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_cluster: Option<ClusterId>,
+    /// Keyspaces and tables to restore, as in [`BackupRequest::keyspace`].
+    #[serde(default)]
+    pub keyspace: Vec<String>,
+    /// How files get from the bucket.
+    #[serde(default)]
+    pub method: Method,
+}
+
+/// A keyspace with the tables of it that a run works on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Unit {
+    /// The keyspace.
+    pub keyspace: String,
+    /// Its tables, in order of name.
+    pub tables: Vec<String>,
+    /// Whether these are all its base tables.
+    pub all_tables: bool,
+    /// Whether the keyspace is spread by tablets; by vnodes otherwise.
+    pub tablets: bool,
+}
+
+/// A table, by name.
+#[derive(
+    Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+pub struct TableRef {
+    /// Its keyspace.
+    pub keyspace: String,
+    /// Its name.
+    pub table: String,
+}
+
+impl std::fmt::Display for TableRef {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{}", self.keyspace, self.table)
+    }
+}
+
+/// Asks what the cluster looks like and what of it the globs choose.
+///
+/// Answered by `inspected`. Changes nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Inspect {
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// The run.
+    pub run: RunId,
+    /// The node to ask; any node knows the whole cluster.
+    pub node: NodeId,
+    /// Keyspace globs, as in [`BackupRequest::keyspace`].
+    pub keyspace: Vec<String>,
+    /// Datacenter globs.
+    pub dc: Vec<String>,
+}
+
+/// Asks for the cluster's tablet balancing to be on or off.
+///
+/// Answered by `balancing_set`. Cluster-wide and persistent on ScyllaDB's side, so a run that
+/// switches it off must switch it on again whatever happens.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SetBalancing {
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// The run.
+    pub run: RunId,
+    /// The node to tell; any will do.
+    pub node: NodeId,
+    /// Whether balancing shall be on.
+    pub enabled: bool,
+}
+
+/// Asks for a snapshot of one node.
+///
+/// Answered by `snapshot_taken`. A complete snapshot of that tag is kept; an incomplete one, left
+/// by a worker that died, is taken again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TakeSnapshot {
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// The run.
+    pub run: RunId,
+    /// The node.
+    pub node: NodeId,
+    /// The snapshot's name.
+    pub tag: SnapshotTag,
+    /// What to take.
+    pub units: Vec<Unit>,
+    /// Snapshots of runs that have ended for good, to delete first.
+    pub stale: Vec<SnapshotTag>,
+}
+
+/// Asks for the plan of one node's upload: which files, in which chunks, under which keys.
+///
+/// Answered by `indexed`. A plan that lies in the bucket already is kept as it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Index {
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// The run.
+    pub run: RunId,
+    /// The run that took the snapshot: its plan is the one continued.
+    pub origin: RunId,
+    /// The node.
+    pub node: NodeId,
+    /// The task, part of the manifest's key.
+    pub task: TaskId,
+    /// The cluster's name, for the manifest.
+    pub cluster_name: String,
+    /// The snapshot to plan.
+    pub tag: SnapshotTag,
+    /// What was taken.
+    pub units: Vec<Unit>,
+    /// Where it goes.
+    pub location: Location,
+}
+
+/// Asks for one chunk of a plan to be stored.
+///
+/// Answered by `chunk_stored`. A chunk that has its receipt is not stored again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Upload {
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// The run.
+    pub run: RunId,
+    /// The run whose plan it is.
+    pub origin: RunId,
+    /// The node.
+    pub node: NodeId,
+    /// Where it goes.
+    pub location: Location,
+    /// The chunk's number in the plan, from 0.
+    pub chunk: u32,
+}
+
+/// Asks for a node's manifest to be published, once all its chunks are proven.
+///
+/// Answered by `sealed`. Refuses when a receipt is missing; a manifest already published stays.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Seal {
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// The run.
+    pub run: RunId,
+    /// The run whose plan it is.
+    pub origin: RunId,
+    /// The node.
+    pub node: NodeId,
+    /// Where the plan and the manifest lie.
+    pub location: Location,
+    /// The task, part of the manifest's key.
+    pub task: TaskId,
+    /// The backup's tag.
+    pub tag: SnapshotTag,
+}
+
+/// Asks for a node's snapshot to be deleted.
+///
+/// Answered by `snapshot_dropped`, also when there is none.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DropSnapshot {
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// The run.
+    pub run: RunId,
+    /// The node.
+    pub node: NodeId,
+    /// The snapshot's name.
+    pub tag: SnapshotTag,
+}
+
+/// Asks for the plan of a restore: which SSTables, in which batches, for which datacenter.
+///
+/// Answered by `restore_planned`. A plan that lies in the bucket already is kept as it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PlanRestore {
+    /// The cluster to restore into.
+    pub cluster: ClusterId,
+    /// The run.
+    pub run: RunId,
+    /// The run whose plan it is.
+    pub origin: RunId,
+    /// The node that plans.
+    pub node: NodeId,
+    /// Where the backup lies. The plan is written to the first.
+    pub location: Vec<Location>,
+    /// The backup.
+    pub tag: SnapshotTag,
+    /// The cluster that was backed up, where the tag alone is not enough.
+    pub source_cluster: Option<ClusterId>,
+    /// Keyspace globs, as in [`BackupRequest::keyspace`].
+    pub keyspace: Vec<String>,
+    /// The datacenters that can take batches, with their number of nodes.
+    pub dcs: Vec<DcNodes>,
+}
+
+/// A datacenter and how many of its nodes can work.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DcNodes {
+    /// The datacenter.
+    pub dc: String,
+    /// Its nodes.
+    pub nodes: u32,
+}
+
+/// Asks for a node to be made ready: automatic compaction off for the tables.
+///
+/// Answered by `node_prepared`, which says what was on, so that it can be put back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PrepareNode {
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// The run.
+    pub run: RunId,
+    /// The run whose undo record is kept: that of an interrupted one, when continued.
+    pub origin: RunId,
+    /// The node.
+    pub node: NodeId,
+    /// Where the undo record is kept.
+    pub location: Location,
+    /// The tables to be restored.
+    pub tables: Vec<TableRef>,
+}
+
+/// Asks for one batch of SSTables to be downloaded, checked and loaded.
+///
+/// Answered by `batch_loaded`. Loading again changes nothing: rows keep their timestamps.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LoadBatch {
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// The run.
+    pub run: RunId,
+    /// The run whose plan it is.
+    pub origin: RunId,
+    /// The datacenter whose nodes may take it.
+    pub dc: String,
+    /// Where the plan lies.
+    pub location: Location,
+    /// The batch's number in the plan, from 0.
+    pub batch: u32,
+}
+
+/// Asks for what `prepare_node` changed to be put back.
+///
+/// Answered by `node_put_back`, also when nothing had been changed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PutBack {
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// The run.
+    pub run: RunId,
+    /// The run whose undo record it is.
+    pub origin: RunId,
+    /// The node.
+    pub node: NodeId,
+    /// Where the undo record is kept.
+    pub location: Location,
+}

@@ -1,0 +1,39 @@
+//! The words in which Thetis' services speak: jobs, events and the records they share.
+//!
+//! Every message is a plain struct in one of two enums, [`Job`] and [`Event`], and travels as
+//! MessagePack with named fields (or JSON, when its `Content-Type` header says so). The map carries
+//! a `version` and a `kind` beside the message's own fields.
+//!
+//! # Promises
+//! * An unknown field is skipped; an unknown version or kind is an error that names it.
+//! * A message this build writes is read by every build that knows its version: golden samples of
+//!   each version lie in `proto-schemas/` and are compared byte for byte.
+//! * Nothing here can hold a secret: credentials live in each service's own configuration.
+//!
+//! # Not here
+//! No I/O and no clock. How messages are delivered is `queue`'s, what follows from them `workflow`'s.
+
+mod codec;
+mod event;
+mod id;
+mod job;
+mod location;
+mod record;
+pub mod schema;
+pub mod subject;
+
+pub use codec::{DecodeError, Encoding, Message};
+pub use event::{
+    BatchLoaded, ChunkStored, DcBatches, Event, Fact, Failed, Indexed, Inspected, NodeInfo,
+    NodePrepared, RestorePlanned, RunEnded, Sealed, TableSize,
+};
+pub use id::{ClusterId, InvalidTag, NodeId, RunId, SnapshotTag, TaskId};
+pub use job::{
+    BackupRequest, DcNodes, DropSnapshot, Index, Inspect, Job, LoadBatch, Method, PlanRestore,
+    PrepareNode, PutBack, Request, RestoreRequest, Seal, SetBalancing, TableRef, TakeSnapshot,
+    Unit, Upload,
+};
+pub use location::{InvalidLocation, Location, Provider};
+pub use record::{
+    Cluster, ClusterNode, Control, Presence, Progress, RunStatus, Task, TaskKind, WorkerKind,
+};

@@ -1,0 +1,212 @@
+//! Records: what services keep in the key-value buckets, and read of each other there.
+
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{BackupRequest, ClusterId, NodeId, RestoreRequest, RunId, TaskId};
+
+/// A registered cluster. Bucket `clusters`, key `<cluster>`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Cluster {
+    /// Its identity, part of every key in the bucket.
+    pub id: ClusterId,
+    /// Its name, for people; unique.
+    pub name: String,
+    /// The address it was registered by.
+    pub host: String,
+    /// Its nodes when last looked at. Workers find their cluster by these.
+    pub nodes: Vec<ClusterNode>,
+}
+
+/// A node of a registered cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ClusterNode {
+    /// Its host id.
+    pub node: NodeId,
+    /// Its address.
+    pub address: String,
+    /// Its datacenter.
+    pub dc: String,
+    /// Its rack.
+    pub rack: String,
+}
+
+/// What a user asked for. Bucket `tasks`, key `<cluster>.<task>`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Task {
+    /// Its identity.
+    pub id: TaskId,
+    /// The cluster it works on.
+    pub cluster: ClusterId,
+    /// Its name, for people; may be empty.
+    #[serde(default)]
+    pub name: String,
+    /// Whether it may run.
+    pub enabled: bool,
+    /// What to do: exactly one of the two.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backup: Option<BackupRequest>,
+    /// See `backup`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restore: Option<RestoreRequest>,
+}
+
+impl Task {
+    /// Which kind of task this is.
+    #[must_use]
+    pub fn kind(&self) -> TaskKind {
+        if self.restore.is_some() {
+            TaskKind::Restore
+        } else {
+            TaskKind::Backup
+        }
+    }
+}
+
+/// The kinds of task.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum TaskKind {
+    /// Copies a cluster to a bucket.
+    Backup,
+    /// Copies a backup into a cluster.
+    Restore,
+}
+
+impl TaskKind {
+    /// The name in paths, arguments and outputs.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Backup => "backup",
+            Self::Restore => "restore",
+        }
+    }
+}
+
+impl fmt::Display for TaskKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// How far a run is, for users.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum RunStatus {
+    /// Accepted; the leader has not begun it.
+    New,
+    /// Under way.
+    Running,
+    /// Told to stop, and tidying up.
+    Stopping,
+    /// Stopped by a user. Can be continued.
+    Stopped,
+    /// Ended well.
+    Done,
+    /// Ended badly; the cause says why. Can be continued.
+    Error,
+    /// Given up by Thetis itself, as when its task was deleted.
+    Aborted,
+}
+
+impl RunStatus {
+    /// Whether the run has ended.
+    #[must_use]
+    pub fn ended(self) -> bool {
+        match self {
+            Self::New | Self::Running | Self::Stopping => false,
+            Self::Stopped | Self::Done | Self::Error | Self::Aborted => true,
+        }
+    }
+
+    /// The name shown to users.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::New => "NEW",
+            Self::Running => "RUNNING",
+            Self::Stopping => "STOPPING",
+            Self::Stopped => "STOPPED",
+            Self::Done => "DONE",
+            Self::Error => "ERROR",
+            Self::Aborted => "ABORTED",
+        }
+    }
+}
+
+impl fmt::Display for RunStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The kinds of worker.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum WorkerKind {
+    /// Takes and lists snapshots.
+    Snapshot,
+    /// Moves files to the bucket.
+    Upload,
+    /// Moves files from the bucket.
+    Restore,
+}
+
+impl WorkerKind {
+    /// The name in keys and subjects.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Snapshot => "snapshot",
+            Self::Upload => "upload",
+            Self::Restore => "restore",
+        }
+    }
+}
+
+/// A worker that is alive. Bucket `leases`, key `worker.<kind>.<node>.<instance>`, renewed while
+/// it lives and gone soon after.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Presence {
+    /// The node it works for.
+    pub node: NodeId,
+    /// What it does.
+    pub worker: WorkerKind,
+    /// Distinguishes workers of one kind and node.
+    pub instance: String,
+    /// The node's address.
+    pub address: String,
+    /// The node's datacenter.
+    pub dc: String,
+    /// The node's rack.
+    pub rack: String,
+    /// The name the node's cluster has for itself.
+    pub cluster_name: String,
+    /// The worker's own version.
+    pub version: String,
+}
+
+/// What shall become of a run. Bucket `control`, key `<run>`, watched by every worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Control {
+    /// Leave off at once; nothing more of this run is to be done.
+    Stop,
+}
+
+/// Work in hand that no event tells of yet. Bucket `progress`, key `<run>.<node>.<instance>`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Progress {
+    /// Bytes of unfinished chunks or batches moved so far.
+    pub bytes: u64,
+    /// The run's identity again, so that a listing needs no key parsing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<RunId>,
+}

@@ -1,0 +1,96 @@
+//! Subjects: where each message goes.
+//!
+//! * `thetis.job.<kind>.<cluster>.<target>.<run>.<part>`, the target being a node's host id, or
+//!   `dc-<datacenter>` for a batch, or `scheduler` for a request. A job has one subject and the
+//!   stream holds one message a subject, so a job can wait in the queue only once, however often it
+//!   is published.
+//! * `thetis.event.<kind>.<cluster>.<run>`.
+
+use crate::{ClusterId, Event, Job, NodeId};
+
+/// All jobs.
+pub const JOBS: &str = "thetis.job.>";
+/// All events.
+pub const EVENTS: &str = "thetis.event.>";
+/// All requests to the scheduler.
+pub const REQUESTS: &str = "thetis.job.request.>";
+
+/// Where `job` goes.
+#[must_use]
+pub fn of_job(job: &Job) -> String {
+    let (cluster, run) = job.owner();
+    let target = match job {
+        Job::Request(_) => "scheduler".to_owned(),
+        Job::LoadBatch(job) => dc_token(&job.dc),
+        Job::Inspect(_)
+        | Job::SetBalancing(_)
+        | Job::TakeSnapshot(_)
+        | Job::Index(_)
+        | Job::Upload(_)
+        | Job::Seal(_)
+        | Job::DropSnapshot(_)
+        | Job::PlanRestore(_)
+        | Job::PrepareNode(_)
+        | Job::PutBack(_) => job.node().map(|node| node.to_string()).unwrap_or_default(),
+    };
+    format!(
+        "thetis.job.{}.{cluster}.{target}.{run}.{}",
+        job.kind(),
+        job.part()
+    )
+}
+
+/// Where `event` goes.
+#[must_use]
+pub fn of_event(event: &Event) -> String {
+    format!(
+        "thetis.event.{}.{}.{}",
+        event.fact.kind(),
+        event.cluster,
+        event.run
+    )
+}
+
+/// Jobs of `kind` bound to `node`, of whatever cluster: host ids are unique in the world.
+#[must_use]
+pub fn for_node(kind: &str, node: NodeId) -> String {
+    format!("thetis.job.{kind}.*.{node}.>")
+}
+
+/// Jobs of `kind` that any node of `dc` in `cluster` may take.
+#[must_use]
+pub fn for_dc(kind: &str, cluster: ClusterId, dc: &str) -> String {
+    format!("thetis.job.{kind}.{cluster}.{}.>", dc_token(dc))
+}
+
+/// Every job of one run, whatever its kind.
+#[must_use]
+pub fn of_run(cluster: ClusterId, run: crate::RunId) -> String {
+    format!("thetis.job.*.{cluster}.*.{run}.*")
+}
+
+/// A datacenter's name as a token: what NATS gives a meaning to is written as `=XX`.
+fn dc_token(dc: &str) -> String {
+    use std::fmt::Write as _;
+    let mut token = String::from("dc-");
+    for byte in dc.bytes() {
+        if byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_' {
+            token.push(char::from(byte));
+        } else {
+            write!(token, "={byte:02X}").expect("a String takes all that is written to it");
+        }
+    }
+    token
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_datacenter_stays_one_token() {
+        assert_eq!(dc_token("dc1"), "dc-dc1");
+        assert_eq!(dc_token("eu.west 1*"), "dc-eu=2Ewest=201=2A");
+        assert_ne!(dc_token("a=2E"), dc_token("a."));
+    }
+}

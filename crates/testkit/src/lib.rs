@@ -1,0 +1,9 @@
+//! Real servers for tests: started on free loopback ports, in temporary directories, and killed
+//! when their handle goes.
+//!
+//! Binaries come from an environment variable (`NATS_SERVER=/usr/bin/nats-server`) or from `.deps/`
+//! in the checkout, where `make deps` puts them.
+
+mod process;
+
+pub use process::{Process, binary, eventually, free_port};
