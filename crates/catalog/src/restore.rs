@@ -1,0 +1,227 @@
+//! Restores: which manifests make up a backup, and which of its SSTables go into which batch.
+
+mod batches;
+mod choose;
+mod collect;
+
+use protocol::{ClusterId, Location, NodeId, RestorePlanned, RunId, SnapshotTag, TableRef};
+use serde::{Deserialize, Serialize};
+
+pub use self::{
+    batches::batches,
+    choose::choose,
+    collect::{Sourced, collect, resolve},
+};
+use crate::{Document, IdKind, InvalidSegment};
+
+/// Why there is no plan for a restore.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RestoreError {
+    /// No such backup.
+    #[error("there is no backup `{tag}`{}", of(cluster.as_ref()))]
+    NoBackup {
+        /// The tag asked for.
+        tag: SnapshotTag,
+        /// The cluster asked for.
+        cluster: Option<ClusterId>,
+    },
+    /// Several clusters have a backup of that tag.
+    #[error("several clusters have a backup `{tag}`: {}; name one", list(clusters))]
+    SeveralClusters {
+        /// The tag asked for.
+        tag: SnapshotTag,
+        /// They.
+        clusters: Vec<ClusterId>,
+    },
+    /// Several tasks of the cluster have a backup of that tag.
+    #[error("several tasks have a backup `{tag}` of cluster {cluster}")]
+    SeveralTasks {
+        /// The tag asked for.
+        tag: SnapshotTag,
+        /// The cluster.
+        cluster: ClusterId,
+    },
+    /// A node's manifest was never finished.
+    #[error(
+        "backup `{tag}` was never finished: {} have no manifest",
+        nodes(unfinished)
+    )]
+    Unfinished {
+        /// The tag asked for.
+        tag: SnapshotTag,
+        /// The nodes without one.
+        unfinished: Vec<NodeId>,
+    },
+    /// An object that the backup lists is not in the bucket.
+    #[error("`{key}` is missing from the bucket, but backup `{tag}` of node {node} lists it")]
+    Missing {
+        /// The object.
+        key: String,
+        /// The backup.
+        tag: SnapshotTag,
+        /// Whose it is.
+        node: NodeId,
+    },
+    /// An object is not the one that the backup lists.
+    #[error("`{key}` has {found} bytes, but backup `{tag}` of node {node} lists {expected}")]
+    Size {
+        /// The object.
+        key: String,
+        /// The backup.
+        tag: SnapshotTag,
+        /// Whose it is.
+        node: NodeId,
+        /// Bytes it has.
+        found: u64,
+        /// Bytes it should have.
+        expected: u64,
+    },
+    /// An SSTable without the file that lists the others.
+    #[error("{table}: backup `{tag}` of node {node} lists no TOC of SSTable `{sstable}`")]
+    NoToc {
+        /// The table.
+        table: TableRef,
+        /// The SSTable.
+        sstable: String,
+        /// The backup.
+        tag: SnapshotTag,
+        /// Whose it is.
+        node: NodeId,
+    },
+    /// A name cannot be part of a key.
+    #[error(transparent)]
+    Segment(#[from] InvalidSegment),
+    /// There is nowhere to restore to.
+    #[error("no datacenter has a node that can take data")]
+    NoDatacenter,
+}
+
+fn of(cluster: Option<&ClusterId>) -> String {
+    cluster.map_or_else(String::new, |cluster| format!(" of cluster {cluster}"))
+}
+
+fn list<T: ToString>(of: &[T]) -> String {
+    let texts: Vec<String> = of.iter().map(T::to_string).collect();
+    texts.join(", ")
+}
+
+fn nodes(of: &[NodeId]) -> String {
+    format!("{} nodes ({})", of.len(), list(of))
+}
+
+/// A restore's plan, without the files: those are in its batches.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RestorePlan {
+    /// The run that planned.
+    pub origin: RunId,
+    /// The cluster that was backed up.
+    pub source: ClusterId,
+    /// The backup.
+    pub tag: SnapshotTag,
+    /// How large it is, and which batches each datacenter takes.
+    pub totals: RestorePlanned,
+}
+
+impl Document for RestorePlan {
+    const WHAT: &'static str = "restore plan";
+}
+
+/// SSTables of one table that are downloaded and loaded together: the grain of restore work.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Batch {
+    /// Its number, from 0.
+    pub batch: u32,
+    /// The datacenter whose nodes may take it.
+    pub dc: String,
+    /// Where the objects lie.
+    pub location: Location,
+    /// The table to load into.
+    #[serde(flatten)]
+    pub table: TableRef,
+    /// Kind of the SSTables' ids.
+    pub ids: IdKind,
+    /// The node they come from, if their ids are integers and so mean nothing elsewhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<NodeId>,
+    /// They.
+    pub sstables: Vec<BatchSsTable>,
+}
+
+impl Document for Batch {
+    const WHAT: &'static str = "batch";
+}
+
+impl Batch {
+    /// Bytes of all files.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.sstables.iter().map(BatchSsTable::bytes).sum()
+    }
+
+    /// Number of files.
+    #[must_use]
+    pub fn files(&self) -> u64 {
+        self.sstables.iter().map(|s| s.files.len() as u64).sum()
+    }
+}
+
+/// An SSTable to be restored.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BatchSsTable {
+    /// Its name, as in `mt-3gqe_1lnj_4sbpc2ezoscu9hhtor-big`.
+    pub name: String,
+    /// All its files.
+    pub files: Vec<BatchFile>,
+}
+
+impl BatchSsTable {
+    /// Bytes of all files.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.files.iter().map(|file| file.bytes).sum()
+    }
+}
+
+/// A file to be restored.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BatchFile {
+    /// Its name on disk.
+    pub name: String,
+    /// Where it lies.
+    pub key: String,
+    /// Its bytes.
+    pub bytes: u64,
+    /// Its CRC-32, if the backup says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub crc32: Option<u32>,
+}
+
+/// Proof that a batch is in the cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BatchReceipt {
+    /// The node that loaded it.
+    pub node: NodeId,
+    /// What was loaded, and how long it took.
+    #[serde(flatten)]
+    pub loaded: protocol::BatchLoaded,
+}
+
+impl Document for BatchReceipt {
+    const WHAT: &'static str = "batch receipt";
+}
+
+/// How a node was before a restore changed it. Written before the first change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Undo {
+    /// The node.
+    pub node: NodeId,
+    /// Tables whose automatic compaction was on.
+    pub compacting: Vec<TableRef>,
+}
+
+impl Document for Undo {
+    const WHAT: &'static str = "undo record";
+}
+
+#[cfg(test)]
+mod tests;
