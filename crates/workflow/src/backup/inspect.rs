@@ -1,0 +1,91 @@
+//! What an inspection means for a backup: whether it can begin, and with which nodes.
+
+use protocol::{Inspected, Location, NodeInfo};
+
+use super::{At, Backup, Part, Phase};
+use crate::{bitmap::Bitmap, course::Folded, ring::Ring};
+
+impl Backup {
+    pub(super) fn inspected(&mut self, found: &Inspected) -> Folded {
+        if self.phase != Phase::Inspect || !self.life.working() {
+            return Folded::Known;
+        }
+        self.life.ring = Ring::of(&found.nodes);
+        self.units.clone_from(&found.units);
+        match self.objection(found) {
+            Some(objection) => self.life.fail(objection),
+            None => self.begin(found),
+        }
+        Folded::Changed
+    }
+
+    /// What is in the way, for people.
+    fn objection(&self, found: &Inspected) -> Option<String> {
+        let request = &self.spec.request;
+        if found.units.is_empty() {
+            return Some(match request.keyspace.as_slice() {
+                [] => "the cluster has no table to back up".to_owned(),
+                globs => format!("nothing to back up: no table matches {}", globs.join(", ")),
+            });
+        }
+        let chosen: Vec<&NodeInfo> = found.nodes.iter().filter(|node| node.chosen).collect();
+        if chosen.is_empty() {
+            let dcs: Vec<&str> = self.life.ring.dcs().into_keys().collect();
+            let (globs, dcs) = (request.dc.join(", "), dcs.join(", "));
+            return Some(format!(
+                "no datacenter matches {globs}: the cluster has {dcs}"
+            ));
+        }
+        if !found.uncovered.is_empty() {
+            let ranges = found.uncovered.join("; ");
+            return Some(format!(
+                "token ranges without a live replica in the chosen datacenters: {ranges}"
+            ));
+        }
+        if !chosen.iter().any(|node| node.up) {
+            return Some("every node of the chosen datacenters is down".to_owned());
+        }
+        let unserved = |node: &&NodeInfo| Location::serving(&request.location, &node.dc).is_none();
+        let dc = &chosen.into_iter().filter(|node| node.up).find(unserved)?.dc;
+        Some(format!(
+            "no location serves datacenter {dc}: add {dc}:<provider>:<bucket>, or a location without a \
+             datacenter"
+        ))
+    }
+
+    fn begin(&mut self, found: &Inspected) {
+        for info in found.nodes.iter().filter(|info| info.chosen) {
+            if info.up {
+                self.parts.insert(info.node, Part::new(self.life.now_ms()));
+            } else {
+                let name = self.life.ring.name(info.node);
+                self.life
+                    .remark(&format!("{name} was down and is not in this backup"));
+            }
+        }
+        if found.units.iter().any(|unit| unit.tablets) {
+            self.phase = Phase::Balance;
+            let node = self.life.ring.up_or(self.spec.scout);
+            self.life.balancing.turn_off(node, self.life.clock.now_ms());
+        } else {
+            self.life.balancing.forget_unknown();
+            self.begin_work();
+        }
+    }
+}
+
+impl Part {
+    fn new(now_ms: u64) -> Self {
+        Self {
+            at: At::Snapshot,
+            since_ms: now_ms,
+            chunks: 0,
+            stored: Bitmap::default(),
+            files: 0,
+            bytes: 0,
+            skipped_files: 0,
+            skipped_bytes: 0,
+            uploaded: 0,
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! What an inspection and a plan mean for a restore: whether it can go on.
+
+use protocol::{Inspected, RestorePlanned};
+
+use super::{Host, Phase, Restore, Share};
+use crate::{course::Folded, limit, ring::Ring};
+
+impl Restore {
+    pub(super) fn inspected(&mut self, found: &Inspected) -> Folded {
+        if self.phase != Phase::Inspect || !self.life.working() {
+            return Folded::Known;
+        }
+        self.life.ring = Ring::of(&found.nodes);
+        self.units.clone_from(&found.units);
+        self.hosts = found
+            .nodes
+            .iter()
+            .map(|info| (info.node, Host::default()))
+            .collect();
+        let down: Vec<String> = found
+            .nodes
+            .iter()
+            .filter(|info| !info.up)
+            .map(|info| self.life.ring.name(info.node))
+            .collect();
+        if self.home().is_none() {
+            self.life
+                .fail("no location says where the backup lies".to_owned());
+        } else if found.nodes.is_empty() {
+            self.life
+                .fail("the cluster to restore into has no nodes".to_owned());
+        } else if let Some(first) = down.first() {
+            let others = down.len() - 1;
+            let more = if others == 0 {
+                String::new()
+            } else {
+                format!(", and {others} more")
+            };
+            self.life.fail(format!(
+                "{first} is down{more}: a restore needs every node of the cluster it goes to"
+            ));
+        } else {
+            self.go(Phase::Plan);
+        }
+        Folded::Changed
+    }
+
+    pub(super) fn planned(&mut self, plan: &RestorePlanned) -> Folded {
+        if self.phase != Phase::Plan || !self.life.working() {
+            return Folded::Known;
+        }
+        if let Some(objection) = self.objection(plan) {
+            self.life.fail(objection);
+            return Folded::Changed;
+        }
+        (self.files, self.bytes) = (plan.files, plan.bytes);
+        for size in &plan.tables {
+            let keyspace = self.tables.entry(size.table.keyspace.clone()).or_default();
+            keyspace.insert(size.table.table.clone(), size.bytes);
+        }
+        for share in &plan.dcs {
+            let end = share.first + share.count;
+            let (dc, first) = (share.dc.clone(), share.first);
+            self.shares.push(Share {
+                dc,
+                first,
+                end,
+                since_ms: 0,
+            });
+            self.batches = end;
+        }
+        self.begin();
+        Folded::Changed
+    }
+
+    fn begin(&mut self) {
+        let moves = self
+            .units
+            .iter()
+            .any(|unit| unit.tablets && self.tables.contains_key(&unit.keyspace));
+        if moves {
+            self.go(Phase::Balance);
+            let node = self.planner();
+            self.life.balancing.turn_off(node, self.life.clock.now_ms());
+        } else {
+            self.life.balancing.forget_unknown();
+            self.go(Phase::Prepare);
+        }
+    }
+
+    /// What is wrong with the plan, for people.
+    fn objection(&self, plan: &RestorePlanned) -> Option<String> {
+        let mut next: u32 = 0;
+        for share in &plan.dcs {
+            let known = self.life.ring.in_dc(&share.dc).next().is_some();
+            let sound = known && share.first == next;
+            match next.checked_add(share.count) {
+                Some(end) if sound && end <= limit::PARTS => next = end,
+                Some(_) | None => {
+                    return Some(format!(
+                        "the restore's plan contradicts itself: {} batches from {} on for datacenter {}, \
+                         where number {next} was next",
+                        share.count, share.first, share.dc
+                    ));
+                }
+            }
+        }
+        if next > 0 {
+            return None;
+        }
+        let tag = &self.spec.request.snapshot_tag;
+        Some(match self.spec.request.keyspace.as_slice() {
+            [] => format!("nothing to restore: backup {tag} holds no data"),
+            globs => format!(
+                "nothing to restore: backup {tag} holds no data of {}",
+                globs.join(", ")
+            ),
+        })
+    }
+}

@@ -1,0 +1,128 @@
+//! Something that was changed and must be put back, asked for until it is acknowledged.
+//!
+//! The job that changed it may be delivered once more, late, after the job that puts it back. Its
+//! event shows that; then the putting back is asked for anew. An acknowledgement that may be older
+//! than such a change is not trusted.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{course::Folded, limit};
+
+/// One thing to put back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Undo {
+    state: State,
+    /// When it was first asked for.
+    pub(crate) since_ms: u64,
+    /// When it was last asked for.
+    pub(crate) asked_ms: u64,
+    /// How often it was asked for.
+    pub(crate) round: u32,
+    /// Changed again since it was last asked for.
+    disturbed: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum State {
+    Asked,
+    /// Failed; to be asked for again at this time.
+    Paused {
+        until_ms: u64,
+    },
+    Done,
+    GivenUp,
+}
+
+impl Undo {
+    pub(crate) fn ask(now_ms: u64) -> Self {
+        Self {
+            state: State::Asked,
+            since_ms: now_ms,
+            asked_ms: now_ms,
+            round: 0,
+            disturbed: false,
+        }
+    }
+
+    pub(crate) fn asked(&self) -> bool {
+        self.state == State::Asked
+    }
+
+    pub(crate) fn open(&self) -> bool {
+        match self.state {
+            State::Asked | State::Paused { .. } => true,
+            State::Done | State::GivenUp => false,
+        }
+    }
+
+    pub(crate) fn given_up(&self) -> bool {
+        self.state == State::GivenUp
+    }
+
+    pub(crate) fn ask_again(&mut self, now_ms: u64) {
+        self.state = State::Asked;
+        self.asked_ms = now_ms;
+        self.round += 1;
+    }
+
+    /// It is put back, says an event.
+    pub(crate) fn acknowledged(&mut self, now_ms: u64) -> Folded {
+        match self.state {
+            State::Asked | State::Paused { .. } if self.disturbed => {
+                self.disturbed = false;
+                self.ask_again(now_ms);
+                Folded::Changed
+            }
+            State::Asked | State::Paused { .. } | State::GivenUp => {
+                self.state = State::Done;
+                Folded::Changed
+            }
+            State::Done => Folded::Known,
+        }
+    }
+
+    /// It was changed once more, says an event.
+    pub(crate) fn changed_again(&mut self, now_ms: u64) -> Folded {
+        match self.state {
+            State::Asked | State::Paused { .. } if self.disturbed => Folded::Known,
+            State::Asked | State::Paused { .. } => {
+                self.disturbed = true;
+                Folded::Changed
+            }
+            State::Done | State::GivenUp => {
+                self.since_ms = now_ms;
+                self.ask_again(now_ms);
+                Folded::Changed
+            }
+        }
+    }
+
+    /// It could not be put back, says an event: not now.
+    pub(crate) fn failed(&mut self, now_ms: u64) -> Folded {
+        match self.state {
+            State::Asked => {
+                self.state = State::Paused {
+                    until_ms: now_ms + limit::PAUSE_MS,
+                };
+                Folded::Changed
+            }
+            State::Paused { .. } | State::Done | State::GivenUp => Folded::Known,
+        }
+    }
+
+    /// Asks again if a pause is over; true if so.
+    pub(crate) fn tick(&mut self, now_ms: u64) -> bool {
+        match self.state {
+            State::Paused { until_ms } if until_ms <= now_ms => {
+                self.ask_again(now_ms);
+                true
+            }
+            State::Paused { .. } | State::Asked | State::Done | State::GivenUp => false,
+        }
+    }
+
+    pub(crate) fn give_up(&mut self) {
+        self.state = State::GivenUp;
+    }
+}
