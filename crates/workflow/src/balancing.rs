@@ -234,12 +234,12 @@ impl TurningOn {
             return self.nobody_here(now_ms);
         }
         let mut changed = self.alone_ms.take().is_some();
-        if now_ms - self.undo.since_ms >= limit::BALANCING_ON_MS {
+        if now_ms.saturating_sub(self.undo.since_ms) >= limit::BALANCING_ON_MS {
             self.undo.give_up();
             return true;
         }
         changed |= self.undo.tick(now_ms);
-        let silent = now_ms - self.undo.asked_ms >= limit::BALANCING_ON_TRY_MS;
+        let silent = now_ms.saturating_sub(self.undo.asked_ms) >= limit::BALANCING_ON_TRY_MS;
         if self.undo.asked() && (silent || !here(&self.node)) {
             self.tried.insert(self.node);
             if !candidates(self.node, ring).any(|node| here(&node) && !self.tried.contains(&node)) {
@@ -258,7 +258,7 @@ impl TurningOn {
     fn nobody_here(&mut self, now_ms: u64) -> bool {
         match self.alone_ms {
             None => self.alone_ms = Some(now_ms),
-            Some(since) if now_ms - since >= limit::ABSENT_MS => self.undo.give_up(),
+            Some(since) if now_ms.saturating_sub(since) >= limit::ABSENT_MS => self.undo.give_up(),
             Some(_) => return false,
         }
         true

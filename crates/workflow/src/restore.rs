@@ -259,9 +259,12 @@ impl Course for Restore {
         match self.phase {
             Phase::Inspect => waits.push(Wait::node(self.spec.scout, Step::Inspect, self.since_ms)),
             Phase::Plan => waits.push(Wait::node(self.planner(), Step::Plan, self.since_ms)),
-            Phase::Prepare => waits.extend(self.hosts.iter().filter_map(|(node, host)| {
-                (!host.prepared).then(|| Wait::node(*node, Step::Prepare, self.since_ms))
-            })),
+            Phase::Prepare => {
+                let unprepared = self.hosts.iter().filter(|(_, host)| !host.prepared);
+                waits.extend(
+                    unprepared.map(|(node, _)| Wait::node(*node, Step::Prepare, self.since_ms)),
+                );
+            }
             Phase::Load => {
                 waits.extend(self.shares.iter().filter_map(|share| self.load_wait(share)))
             }

@@ -1,6 +1,6 @@
 //! The nodes of a cluster, as an inspection found them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use protocol::{NodeId, NodeInfo};
 use serde::{Deserialize, Serialize};
@@ -36,6 +36,15 @@ impl Ring {
         Self {
             members: nodes.iter().map(member).collect(),
         }
+    }
+
+    /// A node that is in `nodes` twice, if there is one: then nothing in it can be trusted.
+    pub(crate) fn twice(nodes: &[NodeInfo]) -> Option<NodeId> {
+        let mut seen = BTreeSet::new();
+        nodes
+            .iter()
+            .map(|info| info.node)
+            .find(|node| !seen.insert(*node))
     }
 
     pub(crate) fn get(&self, node: NodeId) -> Option<&Member> {

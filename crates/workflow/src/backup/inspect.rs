@@ -22,6 +22,9 @@ impl Backup {
     /// What is in the way, for people.
     fn objection(&self, found: &Inspected) -> Option<String> {
         let request = &self.spec.request;
+        if let Some(node) = Ring::twice(&found.nodes) {
+            return Some(format!("the inspection names node {node} twice"));
+        }
         if found.units.is_empty() {
             return Some(match request.keyspace.as_slice() {
                 [] => "the cluster has no table to back up".to_owned(),

@@ -29,6 +29,9 @@ impl Restore {
         } else if found.nodes.is_empty() {
             self.life
                 .fail("the cluster to restore into has no nodes".to_owned());
+        } else if let Some(node) = Ring::twice(&found.nodes) {
+            self.life
+                .fail(format!("the inspection names node {node} twice"));
         } else if let Some(first) = down.first() {
             let others = down.len() - 1;
             let more = if others == 0 {
