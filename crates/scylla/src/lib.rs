@@ -1,1 +1,26 @@
-//! Placeholder.
+//! One ScyllaDB node: its REST API, its data directory, the files of its SSTables.
+//!
+//! # Promises
+//! * An answer means what it says: errors are told apart by their text, for a node answers 500 to
+//!   most of what is the caller's fault; an empty body is success; a list that is missing is empty.
+//! * Every call has a limit of time that suits it; [`Node::load`] has none, for it may take hours,
+//!   and ends when the connection does.
+//! * A snapshot is never deleted without naming its tag.
+//! * SSTables are listed by their TOC, never by an assumed set of components; a component that is
+//!   missing is an error that names it.
+//! * Names from outside never lead out of the data directory.
+//!
+//! # Not here
+//! What is done with a node, and when: that is the workers' and the scheduler's.
+
+mod data_dir;
+mod digest;
+mod error;
+mod inspect;
+mod node;
+
+pub use data_dir::{DataDir, Snapshot, TableDir};
+pub use digest::{crc32_of, read_digest};
+pub use error::Error;
+pub use inspect::InspectError;
+pub use node::{Keyspaces, LoadOptions, Node, Range, Replication, SnapshotSize};

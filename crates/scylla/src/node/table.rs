@@ -1,0 +1,85 @@
+//! One table: automatic compaction, and loading SSTables.
+
+use protocol::TableRef;
+use reqwest::Method;
+
+use super::Node;
+use crate::Error;
+
+/// How SSTables in a table's `upload` directory are taken in.
+///
+/// Of what a node offers only what may be combined: skipping cleanup or reshape together with
+/// streaming would leave the node refusing every later load until it is restarted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LoadOptions {
+    /// Each row goes to its replicas, wherever they are. Right in any topology.
+    Stream,
+    /// Each row goes to its primary replica only; a repair must follow.
+    StreamToPrimary,
+}
+
+impl Node {
+    /// Whether the table is compacted automatically on this node.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchTable`] if there is no such table.
+    pub async fn auto_compaction(&self, table: &TableRef) -> Result<bool, Error> {
+        let attempt = format!("tell whether {table} is compacted automatically");
+        self.call(
+            Method::GET,
+            &["column_family", "autocompaction", &joined(table)],
+            attempt,
+        )
+        .read()
+        .await
+    }
+
+    /// Switches automatic compaction of the table on this node; lost at its restart.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchTable`] if there is no such table.
+    pub async fn set_auto_compaction(&self, table: &TableRef, enabled: bool) -> Result<(), Error> {
+        let (method, state) = if enabled {
+            (Method::POST, "on")
+        } else {
+            (Method::DELETE, "off")
+        };
+        let attempt = format!("switch automatic compaction of {table} {state}");
+        self.call(
+            method,
+            &["column_family", "autocompaction", &joined(table)],
+            attempt,
+        )
+        .done()
+        .await
+    }
+
+    /// Takes in all SSTables in the table's `upload` directory and deletes them there, the latter
+    /// shortly after the answer.
+    ///
+    /// May take hours, and goes on in the node if this future is dropped.
+    ///
+    /// # Errors
+    /// [`Error::AlreadyLoading`] while another load goes on; [`Error::Malformed`] for a damaged
+    /// SSTable. What was taken in stays.
+    pub async fn load(&self, table: &TableRef, options: LoadOptions) -> Result<(), Error> {
+        let attempt = format!("load SSTables into {table}");
+        let call = self.call(
+            Method::POST,
+            &["storage_service", "sstables", &table.keyspace],
+            attempt,
+        );
+        let call = call
+            .with("cf", table.table.as_str())
+            .with("load_and_stream", "true");
+        let call = match options {
+            LoadOptions::Stream => call,
+            LoadOptions::StreamToPrimary => call.with("primary_replica_only", "true"),
+        };
+        call.without_limit().done().await
+    }
+}
+
+fn joined(table: &TableRef) -> String {
+    format!("{}:{}", table.keyspace, table.table)
+}
