@@ -4,6 +4,7 @@
 //! Binaries come from an environment variable (`NATS_SERVER=/usr/bin/nats-server`) or from `.deps/`
 //! in the checkout, where `make deps` puts them.
 
+pub mod nats;
 mod process;
 
 pub use process::{Process, binary, eventually, free_port};

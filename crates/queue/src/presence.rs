@@ -1,0 +1,80 @@
+//! Which workers live.
+
+use std::time::Duration;
+
+use protocol::Presence;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use crate::{Bucket, Error, Kv, Queue, error::Chain};
+
+/// How often a worker says that it lives; an entry outlives three of these.
+const RENEW: Duration = Duration::from_secs(2);
+/// How long saying so, or saying goodbye, may take.
+const ATTEMPT: Duration = Duration::from_secs(2);
+
+const PREFIX: &str = "worker";
+
+impl Queue {
+    /// Keeps `presence` known until `stop`, and takes it back then. Whatever fails is tried again.
+    ///
+    /// # Errors
+    /// [`Error::Key`], at once, if the instance's name cannot be part of a key.
+    pub async fn announce(
+        &self,
+        presence: &Presence,
+        stop: CancellationToken,
+    ) -> Result<(), Error> {
+        let kv: Kv<Presence> = self.bucket(Bucket::Leases);
+        let Presence {
+            node,
+            worker,
+            instance,
+            ..
+        } = presence;
+        if instance.contains('.') {
+            return Err(Error::Key(instance.clone()));
+        }
+        let key = format!("{PREFIX}.{}.{node}.{instance}", worker.as_str());
+        let mut known = true;
+        while !stop.is_cancelled() {
+            let said = timeout(ATTEMPT, kv.put(&key, presence)).await;
+            match said {
+                Ok(Ok(_)) if !known => {
+                    info!("others know again that this worker lives");
+                    known = true;
+                }
+                Ok(Ok(_)) => {}
+                Ok(Err(error @ Error::Key(_))) => return Err(error),
+                Ok(Err(error)) if known => {
+                    warn!(error = %Chain(&error), "cannot say that this worker lives, trying on");
+                    known = false;
+                }
+                Err(_) if known => {
+                    warn!("cannot say in time that this worker lives, trying on");
+                    known = false;
+                }
+                Ok(Err(_)) | Err(_) => {}
+            }
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = tokio::time::sleep(RENEW) => {}
+            }
+        }
+        if !matches!(timeout(ATTEMPT, kv.delete(&key)).await, Ok(Ok(()))) {
+            debug!("presence not taken back, it will expire");
+        }
+        Ok(())
+    }
+
+    /// The workers that live: those that said so in the last 7 s.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`].
+    pub async fn workers(&self) -> Result<Vec<Presence>, Error> {
+        let kv: Kv<Presence> = self.bucket(Bucket::Leases);
+        let found = kv.list(PREFIX).await?;
+        Ok(found.into_iter().map(|(_, presence, _)| presence).collect())
+    }
+}
