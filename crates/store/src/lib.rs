@@ -1,1 +1,42 @@
-//! Placeholder.
+//! Objects in buckets: the only user of `aws-sdk-s3` and `opendal`.
+//!
+//! A [`Store`] is one bucket of S3 (or what speaks its protocol), Google Cloud Storage, Azure Blob
+//! Storage, or one directory of a local or mounted file system; [`Stores`] opens them and holds
+//! what all of them share: settings, connections and budgets.
+//!
+//! # Promises
+//! * An object is seen under its key whole or not at all, whatever dies when.
+//! * Storing a file reads it once. Its CRC-32 is computed on the way and, on S3, checked by the
+//!   server with every request.
+//! * Buffers stay below `memory_mb` for the whole process, whatever the number and size of files;
+//!   requests in flight stay below `requests`.
+//! * Nothing waits for ever: connecting has 5 s, and an operation in which nothing moves for
+//!   60 s to 2 min ends as [`Error::Unavailable`].
+//! * What may pass (5xx, 429, cut connections) is retried with growing, jittered pauses; what will
+//!   not (403, 404) fails at once. [`Error::retry`] says which it was.
+//! * No error and no `Debug` output holds a secret.
+//!
+//! # Crashes
+//! Nothing is remembered. A dead process leaves at most parts of uploads that were under way: on
+//! S3 and GCS until a lifecycle rule of the bucket removes them, on Azure for a week, and in a
+//! directory below `.thetis-tmp` until the bucket is opened a day later.
+//!
+//! # Not here
+//! What keys mean is `catalog`'s. Which files go where is the workers'.
+
+mod budget;
+mod download;
+mod error;
+mod http;
+mod key;
+mod local;
+mod part;
+mod remote;
+mod s3;
+mod settings;
+mod source;
+mod store;
+
+pub use error::Error;
+pub use settings::{AzureSettings, GcsSettings, LocalSettings, S3Settings, Secret, Settings};
+pub use store::{Moved, Object, Store, Stores};

@@ -1,0 +1,203 @@
+//! What all transfers of a process share: memory for buffers, requests in flight, disk readers.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use memmap2::MmapMut;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// Bytes to a permit of the memory budget, so that a semaphore's `u32` is enough.
+const UNIT: u64 = 1024;
+
+/// From here on a buffer is mapped: given back to the system as soon as it is dropped, instead of
+/// staying in the allocator's arenas.
+const MAPPED: usize = 256 * 1024;
+
+/// Files read at once: more outstanding reads do not make a disk faster, but whoever else uses it
+/// slower.
+const DISK_READERS: usize = 2;
+
+/// Limits of one process. Clones share them.
+///
+/// To wait for memory while holding a request would be a deadlock in the making: memory comes
+/// first, always.
+#[derive(Clone, Debug)]
+pub(crate) struct Budget {
+    memory: Arc<Semaphore>,
+    requests: Arc<Semaphore>,
+    readers: Arc<Semaphore>,
+    units: u32,
+    at_once: u32,
+    peak: Arc<AtomicU32>,
+}
+
+/// Memory in use, until dropped.
+#[derive(Debug)]
+pub(crate) struct Share(#[expect(dead_code, reason = "held for its drop")] OwnedSemaphorePermit);
+
+impl Budget {
+    pub(crate) fn new(memory_mb: u32, requests: u32) -> Self {
+        let units = memory_mb.saturating_mul(1024);
+        Self {
+            memory: Arc::new(Semaphore::new(units as usize)),
+            requests: Arc::new(Semaphore::new(requests as usize)),
+            readers: Arc::new(Semaphore::new(DISK_READERS)),
+            units,
+            at_once: requests,
+            peak: Arc::default(),
+        }
+    }
+
+    /// All the memory there is, in bytes.
+    pub(crate) fn bytes(&self) -> u64 {
+        u64::from(self.units) * UNIT
+    }
+
+    /// The most memory that was ever in use, in bytes.
+    pub(crate) fn peak(&self) -> u64 {
+        u64::from(self.peak.load(Ordering::Relaxed)) * UNIT
+    }
+
+    /// Waits until `bytes` of memory are free and takes them; at most all there are.
+    pub(crate) async fn memory(&self, bytes: u64) -> Share {
+        let units = u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX);
+        let permit = Arc::clone(&self.memory)
+            .acquire_many_owned(units.min(self.units))
+            .await
+            .expect("the semaphore is never closed");
+        let free = u32::try_from(self.memory.available_permits()).unwrap_or(self.units);
+        self.peak
+            .fetch_max(self.units.saturating_sub(free), Ordering::Relaxed);
+        Share(permit)
+    }
+
+    /// Waits for memory and makes a buffer of it.
+    pub(crate) async fn buffer(&self, bytes: usize) -> Buffer {
+        let share = self.memory(bytes as u64).await;
+        Buffer {
+            _share: Some(share),
+            ..Buffer::covered(bytes)
+        }
+    }
+
+    /// Waits until `count` more requests may be in flight; at most all.
+    pub(crate) async fn requests(&self, count: u32) -> OwnedSemaphorePermit {
+        Arc::clone(&self.requests)
+            .acquire_many_owned(count.min(self.at_once))
+            .await
+            .expect("the semaphore is never closed")
+    }
+
+    /// Waits for a turn at the disk.
+    pub(crate) async fn reader(&self) -> OwnedSemaphorePermit {
+        Arc::clone(&self.readers)
+            .acquire_owned()
+            .await
+            .expect("the semaphore is never closed")
+    }
+}
+
+/// Memory of the budget, zeroed. It goes back when the buffer is dropped, or the last clone of
+/// the [`Bytes`] made of it.
+#[derive(Debug)]
+pub(crate) struct Buffer {
+    space: Space,
+    bytes: usize,
+    _share: Option<Share>,
+}
+
+#[derive(Debug)]
+enum Space {
+    Heap(Vec<u8>),
+    Mapped(MmapMut),
+}
+
+impl Buffer {
+    /// A buffer whose memory the caller has taken already, and holds for as long.
+    pub(crate) fn covered(bytes: usize) -> Self {
+        let space = if bytes < MAPPED {
+            Space::Heap(vec![0; bytes])
+        } else {
+            MmapMut::map_anon(bytes).map_or_else(|_| Space::Heap(vec![0; bytes]), Space::Mapped)
+        };
+        Self {
+            space,
+            bytes,
+            _share: None,
+        }
+    }
+
+    /// The whole buffer, to be filled.
+    pub(crate) fn space(&mut self) -> &mut [u8] {
+        match &mut self.space {
+            Space::Heap(space) => space,
+            Space::Mapped(space) => space,
+        }
+    }
+
+    /// The first `bytes` of it, to be sent.
+    pub(crate) fn filled(mut self, bytes: usize) -> Bytes {
+        self.bytes = bytes.min(self.bytes);
+        Bytes::from_owner(self)
+    }
+}
+
+impl AsRef<[u8]> for Buffer {
+    fn as_ref(&self) -> &[u8] {
+        match &self.space {
+            Space::Heap(space) => &space[..self.bytes],
+            Space::Mapped(space) => &space[..self.bytes],
+        }
+    }
+}
+
+/// The pause before try number `attempt` (from 1): 0.5 s doubled each time, at most 8 s, of which
+/// a random half is left out so that clients do not come back together.
+pub(crate) fn pause(attempt: u32) -> Duration {
+    let full = Duration::from_millis(500) * 2u32.pow(attempt.saturating_sub(1).min(4));
+    full.mul_f64(rand::random_range(0.5..1.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn memory_comes_back_with_the_last_clone_of_a_body() {
+        let budget = Budget::new(1, 1);
+        let mut buffer = budget.buffer(1024 * 1024).await;
+        buffer.space()[0] = 7;
+        let body = buffer.filled(3);
+        assert_eq!(&body[..], [7, 0, 0]);
+        let clone = body.clone();
+        drop(body);
+        assert_eq!(budget.memory.available_permits(), 0);
+        drop(clone);
+        assert_eq!(budget.memory.available_permits(), 1024);
+        assert_eq!(budget.peak(), budget.bytes());
+    }
+
+    #[tokio::test]
+    async fn more_than_there_is_takes_all_instead_of_waiting_for_ever() {
+        let budget = Budget::new(1, 2);
+        let _all = budget.memory(10 << 20).await;
+        let _both = budget.requests(5).await;
+        assert_eq!(budget.memory.available_permits(), 0);
+        assert_eq!(budget.requests.available_permits(), 0);
+    }
+
+    #[test]
+    fn pauses_grow_up_to_a_limit() {
+        for (attempt, most) in [(1, 500), (2, 1000), (5, 8000), (50, 8000)] {
+            let pause = pause(attempt);
+            assert!(pause <= Duration::from_millis(most));
+            assert!(pause >= Duration::from_millis(most / 2));
+        }
+    }
+}

@@ -1,0 +1,459 @@
+//! What the rest of Thetis sees: stores, and how they are opened.
+
+use std::{collections::BTreeMap, fmt, ops::Range, path::Path, sync::Arc};
+
+use bytes::{Bytes, BytesMut};
+use futures::{StreamExt, TryStreamExt, future, stream, stream::BoxStream};
+use protocol::{Location, Provider};
+use tokio::sync::{Mutex, OnceCell};
+
+use crate::{
+    Error, Settings,
+    budget::Budget,
+    download,
+    error::Attempt,
+    http::{self, STALL, Stalled},
+    key,
+    local::Local,
+    remote::{self, Remote},
+    s3::{Clients, S3},
+};
+
+/// The largest object [`Store::get`] returns, in bytes.
+const SMALL: u64 = 64 << 20;
+
+/// The objects of a listing.
+pub(crate) type Objects = BoxStream<'static, Result<Object, Error>>;
+
+/// An object being read.
+pub(crate) struct Body {
+    /// Of the whole object, in bytes.
+    pub(crate) total: u64,
+    /// What was asked for.
+    pub(crate) stream: BoxStream<'static, Result<Bytes, Error>>,
+}
+
+/// Opens stores. Clones share connections and budgets; have one for a process.
+#[derive(Clone)]
+pub struct Stores {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    settings: Settings,
+    budget: Budget,
+    http: reqwest::Client,
+    s3: OnceCell<Clients>,
+    /// Buckets of [`Stores::memory`], by name.
+    memory: Option<Mutex<BTreeMap<String, Remote>>>,
+}
+
+impl Stores {
+    /// Nothing is contacted yet.
+    ///
+    /// # Errors
+    /// [`Error::Settings`] when they contradict themselves.
+    pub fn new(settings: Settings) -> Result<Self, Error> {
+        Self::build(settings, None)
+    }
+
+    /// Stores in memory, for tests: every bucket exists, whatever its provider, and lives as long
+    /// as this value and its clones.
+    ///
+    /// # Panics
+    /// If no HTTP client can be made.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn memory() -> Self {
+        Self::build(Settings::default(), Some(Mutex::default())).expect("the defaults are right")
+    }
+
+    fn build(
+        settings: Settings,
+        memory: Option<Mutex<BTreeMap<String, Remote>>>,
+    ) -> Result<Self, Error> {
+        settings.validate()?;
+        let shared = Shared {
+            budget: Budget::new(settings.memory_mb, settings.requests),
+            http: http::client()?,
+            s3: OnceCell::new(),
+            settings,
+            memory,
+        };
+        Ok(Self {
+            shared: Arc::new(shared),
+        })
+    }
+
+    /// The store at `location`. Whether the bucket exists shows at its first use, or by
+    /// [`Store::check`]; only a directory is looked for at once.
+    ///
+    /// # Errors
+    /// [`Error::Settings`] when the provider's settings are incomplete, [`Error::NoBucket`] when
+    /// the directory is missing.
+    pub async fn open(&self, location: &Location) -> Result<Store, Error> {
+        let shared = &self.shared;
+        let place: Arc<str> = self.place(location).into();
+        let backend = if let Some(buckets) = &shared.memory {
+            let mut buckets = buckets.lock().await;
+            let made = buckets
+                .entry(location.remote())
+                .or_insert_with(|| remote::memory(Arc::clone(&place), shared.budget.clone()));
+            Backend::Remote(made.clone())
+        } else {
+            self.backend(location, Arc::clone(&place)).await?
+        };
+        Ok(Store {
+            inner: Arc::new(Inner {
+                location: location.clone(),
+                place,
+                budget: shared.budget.clone(),
+                backend,
+            }),
+        })
+    }
+
+    async fn backend(&self, location: &Location, place: Arc<str>) -> Result<Backend, Error> {
+        let Shared { settings, http, .. } = &*self.shared;
+        let budget = self.shared.budget.clone();
+        let bucket = &location.bucket;
+        Ok(match location.provider {
+            Provider::S3 => {
+                let connect = || Clients::new(&settings.s3, http.clone());
+                let clients = self.shared.s3.get_or_init(connect).await.clone();
+                Backend::S3(S3::new(clients, bucket, place, budget))
+            }
+            Provider::Gcs => {
+                Backend::Remote(remote::gcs(&settings.gcs, http, bucket, place, budget)?)
+            }
+            Provider::Azure => {
+                Backend::Remote(remote::azure(&settings.azure, http, bucket, place, budget)?)
+            }
+            Provider::Local => {
+                Backend::Local(Local::open(&settings.localstorage, bucket, place, budget).await?)
+            }
+        })
+    }
+
+    /// `s3:backups at http://127.0.0.1:9000`, for errors.
+    fn place(&self, location: &Location) -> String {
+        let settings = &self.shared.settings;
+        let at = match location.provider {
+            Provider::S3 => settings.s3.endpoint.clone(),
+            Provider::Gcs => settings.gcs.endpoint.clone(),
+            Provider::Azure => remote::azure_endpoint(&settings.azure),
+            Provider::Local => {
+                let root = settings.localstorage.root.as_ref();
+                root.map(|root| root.display().to_string())
+            }
+        };
+        let remote = location.remote();
+        match at {
+            Some(at) if self.shared.memory.is_none() => format!("`{remote}` at {at}"),
+            _ => format!("`{remote}`"),
+        }
+    }
+
+    /// The most memory that buffers ever took together, in bytes.
+    #[must_use]
+    pub fn peak_memory(&self) -> u64 {
+        self.shared.budget.peak()
+    }
+}
+
+impl fmt::Debug for Stores {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stores")
+            .field("settings", &self.shared.settings)
+            .finish_non_exhaustive()
+    }
+}
+
+/// An object as a listing shows it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Object {
+    /// Its whole key.
+    pub key: String,
+    /// Its length in bytes.
+    pub bytes: u64,
+}
+
+/// A file that was stored or fetched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moved {
+    /// Its length in bytes.
+    pub bytes: u64,
+    /// The CRC-32 (IEEE) of its content, as it was seen on the way.
+    pub crc32: u32,
+}
+
+/// One bucket. Clones are cheap.
+///
+/// Every call checks its keys ([`Error::Key`]), may find the bucket missing ([`Error::NoBucket`])
+/// or itself not allowed ([`Error::Denied`]), and ends as [`Error::Unavailable`] when its retries
+/// are used up.
+#[derive(Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    location: Location,
+    place: Arc<str>,
+    budget: Budget,
+    backend: Backend,
+}
+
+enum Backend {
+    S3(S3),
+    Remote(Remote),
+    Local(Local),
+}
+
+impl Store {
+    /// Where it is.
+    #[must_use]
+    pub fn location(&self) -> &Location {
+        &self.inner.location
+    }
+
+    /// Proves that the bucket exists and that objects in it can be written, read, listed and
+    /// deleted, with one object below `thetis/check/`.
+    ///
+    /// # Errors
+    /// Those of the step that failed; [`Error::Refused`] when the store does not give back what
+    /// it was given.
+    pub async fn check(&self) -> Result<(), Error> {
+        let key = format!("thetis/check/{}", uuid::Uuid::new_v4());
+        let body =
+            Bytes::from_static(b"Written by `thetis` to see whether it may. Delete freely.\n");
+        self.put(&key, body.clone()).await?;
+        let read = self.get(&key).await?;
+        if read != body {
+            let attempt = self.attempt("read", &key);
+            return Err(attempt.refused("it holds something else than was written".to_owned()));
+        }
+        let listed: Vec<Object> = self.list(&key).try_collect().await?;
+        if listed.iter().all(|object| object.key != key) {
+            let attempt = self.attempt("list", &key);
+            return Err(attempt.refused("an object just written is not listed".to_owned()));
+        }
+        self.delete(&[key]).await
+    }
+
+    /// Stores `body` under `key`, in place of what may be there.
+    ///
+    /// # Errors
+    /// See [`Store`].
+    pub async fn put(&self, key: &str, body: Bytes) -> Result<(), Error> {
+        key::check(key)?;
+        match &self.inner.backend {
+            Backend::S3(s3) => s3.put(key, body).await,
+            Backend::Remote(remote) => remote.put(key, body).await,
+            Backend::Local(local) => local.put(key, body).await,
+        }
+    }
+
+    /// Stores `body` under `key` if nothing is there; `false` when something is.
+    ///
+    /// Atomic where the store knows conditional writes, which is everywhere but on some servers
+    /// that imitate S3. A retry after a lost answer may find the object it has itself written:
+    /// whoever needs to know compares contents.
+    ///
+    /// # Errors
+    /// See [`Store`].
+    pub async fn put_new(&self, key: &str, body: Bytes) -> Result<bool, Error> {
+        key::check(key)?;
+        match &self.inner.backend {
+            Backend::S3(s3) => s3.put_new(key, body).await,
+            Backend::Remote(remote) => remote.put_new(key, body).await,
+            Backend::Local(local) => local.put_new(key, body).await,
+        }
+    }
+
+    /// Stores the file at `path`, `bytes` long, under `key`. Reads it once.
+    ///
+    /// `moved` is told of bytes as they arrive in the bucket. When this fails, nothing is under
+    /// `key` that was not before. Safe to cancel: what was sent is taken back in the background.
+    ///
+    /// # Errors
+    /// * [`Error::Corrupt`] if `expect` is given and is not the CRC-32 of what was read.
+    /// * [`Error::Torn`] if the file is not `bytes` long, or stops being so.
+    /// * [`Error::Local`] if it can't be read.
+    /// * [`Error::TooLarge`] if its parts would not fit into `memory_mb`.
+    pub async fn put_file(
+        &self,
+        key: &str,
+        path: &Path,
+        bytes: u64,
+        expect: Option<u32>,
+        moved: &(dyn Fn(u64) + Send + Sync),
+    ) -> Result<Moved, Error> {
+        key::check(key)?;
+        match &self.inner.backend {
+            Backend::S3(s3) => Box::pin(s3.put_file(key, path, bytes, expect, moved)).await,
+            Backend::Remote(remote) => {
+                Box::pin(remote.put_file(key, path, bytes, expect, moved)).await
+            }
+            Backend::Local(local) => {
+                Box::pin(local.put_file(key, path, bytes, expect, moved)).await
+            }
+        }
+    }
+
+    /// A whole object of at most 64 MiB.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; [`Error::TooLarge`] for larger ones.
+    pub async fn get(&self, key: &str) -> Result<Bytes, Error> {
+        key::check(key)?;
+        let _request = self.inner.budget.requests(1).await;
+        let body = match &self.inner.backend {
+            Backend::S3(s3) => s3.get(key).await?,
+            Backend::Remote(remote) => remote.get(key).await?,
+            Backend::Local(local) => local.get(key).await?,
+        };
+        self.collect(key, body.total, body).await
+    }
+
+    /// The bytes `range` of an object, at most 64 MiB of them.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; [`Error::Torn`] if the object ends before the range does;
+    /// [`Error::TooLarge`] for larger ranges.
+    pub async fn get_range(&self, key: &str, range: Range<u64>) -> Result<Bytes, Error> {
+        key::check(key)?;
+        if range.is_empty() {
+            return Ok(Bytes::new());
+        }
+        let _request = self.inner.budget.requests(1).await;
+        let bytes = range.end - range.start;
+        let body = self.open(key, range.clone()).await?;
+        if body.total < range.end {
+            return Err(Error::Torn {
+                what: key.to_owned(),
+                found: body.total,
+                expected: range.end,
+            });
+        }
+        self.collect(key, bytes, body).await
+    }
+
+    async fn collect(&self, key: &str, bytes: u64, body: Body) -> Result<Bytes, Error> {
+        if bytes > SMALL {
+            return Err(Error::TooLarge {
+                what: key.to_owned(),
+                bytes,
+                limit: SMALL,
+                hint: "that much is not read into memory at once",
+            });
+        }
+        let mut stream = body.stream;
+        let mut whole = BytesMut::new();
+        while let Some(chunk) = self.next(key, &mut stream).await? {
+            whole.extend_from_slice(&chunk);
+        }
+        if whole.len() as u64 != bytes {
+            let cause = format!("{} of {bytes} bytes arrived", whole.len());
+            return Err(self.attempt("read", key).unavailable(cause));
+        }
+        Ok(whole.freeze())
+    }
+
+    /// Fetches an object that must have `bytes` bytes into the file at `path`, replacing it.
+    ///
+    /// The file is written as `<path>.part` and renamed when complete; it is not synced to disk.
+    /// `moved` is told of bytes as they are written. When this fails, or is cancelled, nothing
+    /// stays behind. `path`'s directory must exist.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; [`Error::Torn`] if the object has another length;
+    /// [`Error::DiskFull`]; [`Error::Local`].
+    pub async fn get_file(
+        &self,
+        key: &str,
+        path: &Path,
+        bytes: u64,
+        moved: &(dyn Fn(u64) + Send + Sync),
+    ) -> Result<Moved, Error> {
+        key::check(key)?;
+        Box::pin(download::file(self, key, path, bytes, moved)).await
+    }
+
+    /// All objects whose keys begin with `prefix`, a page at a time, in no promised order.
+    pub fn list(&self, prefix: &str) -> BoxStream<'static, Result<Object, Error>> {
+        if let Err(e) = key::check_prefix(prefix) {
+            return stream::once(future::ready(Err(e))).boxed();
+        }
+        match &self.inner.backend {
+            Backend::S3(s3) => s3.list(prefix),
+            Backend::Remote(remote) => remote.list(prefix),
+            Backend::Local(local) => local.list(prefix),
+        }
+    }
+
+    /// Deletes objects, as many a request as the store takes. Absent ones are fine.
+    ///
+    /// # Errors
+    /// Of the first that can't be deleted; others may or may not be gone then.
+    pub async fn delete(&self, keys: &[String]) -> Result<(), Error> {
+        for key in keys {
+            key::check(key)?;
+        }
+        match &self.inner.backend {
+            Backend::S3(s3) => s3.delete(keys).await,
+            Backend::Remote(remote) => remote.delete(keys).await,
+            Backend::Local(local) => local.delete(keys).await,
+        }
+    }
+
+    /// An object's length in bytes; `None` if there is no such object.
+    ///
+    /// # Errors
+    /// See [`Store`]. On S3 a missing bucket is not told from a missing object.
+    pub async fn bytes(&self, key: &str) -> Result<Option<u64>, Error> {
+        key::check(key)?;
+        match &self.inner.backend {
+            Backend::S3(s3) => s3.bytes(key).await,
+            Backend::Remote(remote) => remote.bytes(key).await,
+            Backend::Local(local) => local.bytes(key).await,
+        }
+    }
+
+    /// Begins to read a part of an object that is not empty.
+    pub(crate) async fn open(&self, key: &str, range: Range<u64>) -> Result<Body, Error> {
+        match &self.inner.backend {
+            Backend::S3(s3) => s3.open(key, range).await,
+            Backend::Remote(remote) => remote.open(key, range).await,
+            Backend::Local(local) => local.get_from(key, range).await,
+        }
+    }
+
+    /// The next bytes of an object, if they come within [`STALL`].
+    pub(crate) async fn next(
+        &self,
+        key: &str,
+        stream: &mut BoxStream<'static, Result<Bytes, Error>>,
+    ) -> Result<Option<Bytes>, Error> {
+        let next = tokio::time::timeout(STALL, stream.try_next()).await;
+        next.unwrap_or_else(|_| Err(self.attempt("read", key).unavailable(Stalled::CAUSE)))
+    }
+
+    pub(crate) fn budget(&self) -> &Budget {
+        &self.inner.budget
+    }
+
+    pub(crate) fn attempt<'a>(&'a self, action: &'static str, key: &'a str) -> Attempt<'a> {
+        Attempt {
+            action,
+            key,
+            place: &self.inner.place,
+        }
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Store").field(&self.inner.place).finish()
+    }
+}
