@@ -147,6 +147,14 @@ impl Balancing {
         }
     }
 
+    /// Why it could not be put on when last it could not; else empty.
+    pub(crate) fn reason(&self) -> &str {
+        match self {
+            Self::TurningOn(on) => &on.undo.reason,
+            Self::Untouched | Self::Unknown | Self::TurningOff { .. } | Self::Off { .. } => "",
+        }
+    }
+
     /// What is waited for.
     pub(crate) fn wait(&self) -> Option<Wait> {
         match self {
@@ -188,10 +196,16 @@ impl Balancing {
     }
 
     /// Folds in that `node` could not put it on.
-    pub(crate) fn on_failed(&mut self, node: NodeId, ring: &Ring, now_ms: u64) -> Folded {
+    pub(crate) fn on_failed(
+        &mut self,
+        node: NodeId,
+        reason: &str,
+        ring: &Ring,
+        now_ms: u64,
+    ) -> Folded {
         match self {
             Self::TurningOn(on) if on.undo.asked() && on.node == node => {
-                on.failed(ring, now_ms);
+                on.failed(reason, ring, now_ms);
                 Folded::Changed
             }
             Self::Untouched
@@ -216,15 +230,13 @@ impl Balancing {
 }
 
 impl TurningOn {
-    fn failed(&mut self, ring: &Ring, now_ms: u64) {
+    fn failed(&mut self, reason: &str, ring: &Ring, now_ms: u64) {
+        let _paused = self.undo.failed(reason, now_ms);
         self.tried.insert(self.node);
         match candidates(self.node, ring).find(|node| !self.tried.contains(node)) {
             Some(next) => self.tell(next, now_ms),
             None if !self.sure => self.undo.give_up(),
-            None => {
-                self.tried.clear();
-                let _paused = self.undo.failed(now_ms);
-            }
+            None => self.tried.clear(),
         }
     }
 

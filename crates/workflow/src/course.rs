@@ -78,13 +78,14 @@ fn fold<C: Course>(course: &mut C, event: &Event) -> bool {
 
 fn tick<C: Course>(course: &mut C, now_ms: u64, absent: &Workers) -> bool {
     let mut changed = course.life_mut().clock.tick(now_ms);
-    let waits = course.waits();
-    let needs = course.life().needs(&waits);
     let life = course.life_mut();
     let now_ms = life.now_ms();
-    changed |= life.absences.note(&needs, absent, now_ms);
     changed |= life.balancing.tick(absent, &life.ring, now_ms);
     changed |= course.tick_undos();
+    let waits = course.waits();
+    let needs = course.life().needs(&waits);
+    let absences = &mut course.life_mut().absences;
+    changed |= absences.note(&needs, absent, now_ms);
     for wait in &waits {
         // Balancing has limits of its own, and other nodes to turn to.
         if wait.step == Step::BalancingOn {
@@ -117,7 +118,9 @@ pub(crate) fn fold_failed<C: Course>(
     if let (Step::BalancingOn, Who::Node(node)) = (wait.step, &wait.who) {
         let life = course.life_mut();
         let now_ms = life.now_ms();
-        return life.balancing.on_failed(*node, &life.ring, now_ms);
+        return life
+            .balancing
+            .on_failed(*node, &failed.reason, &life.ring, now_ms);
     }
     course.job_failed(&wait, node, failed);
     Folded::Changed

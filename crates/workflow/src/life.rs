@@ -118,10 +118,14 @@ impl Life {
                 .iter()
                 .next()
                 .map_or("<node>", |(_, member)| &member.address);
+            let reason = match self.balancing.reason() {
+                "" => "no node could be told to switch it on".to_owned(),
+                reason => format!("no node could switch it on ({reason})"),
+            };
             let remark = format!(
-                "tablet balancing may still be off, since no node could be told to switch it on: run \
-                 `curl -X POST 'http://{address}:10000/storage_service/tablets/balancing?enabled=true'` \
-                 on one node of the cluster"
+                "tablet balancing may still be off, since {reason}: run `curl -X POST \
+                 'http://{address}:10000/storage_service/tablets/balancing?enabled=true'` on one \
+                 node of the cluster"
             );
             self.remark(&remark);
         }

@@ -8,24 +8,21 @@
 //! that has no worker is not waited for then, with a remark: what was changed there is lost when it
 //! restarts anyway. A node that has one, but cannot be put back, fails the run.
 
+mod course;
 mod fold;
+mod jobs;
 mod plan;
 mod report;
 
 use std::collections::BTreeMap;
 
-use protocol::{
-    ClusterId, DcNodes, Event, Failed, Inspect, Job, LoadBatch, Location, NodeId, PlanRestore,
-    PrepareNode, PutBack, RunId, SetBalancing, TableRef, Unit,
-};
+use protocol::{Job, Location, NodeId, PutBack, RunId, Unit};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     RestoreSpec,
-    absence::Workers,
     bitmap::Bitmap,
-    course::{Course, Folded, failure},
-    life::{Life, Verdict},
+    life::Life,
     report::Report,
     undo::Undo,
     wait::{Step, Wait, Who, Why},
@@ -203,18 +200,16 @@ impl Restore {
         let Who::Node(node) = wait.who else {
             return;
         };
-        let excuse = self.life.excuse(wait, why);
-        if let Some(undo) = self
-            .hosts
-            .get_mut(&node)
-            .and_then(|host| host.back.as_mut())
-        {
+        let mut excuse = self.life.excuse(wait, why);
+        let host = self.hosts.get_mut(&node);
+        if let Some(undo) = host.and_then(|host| host.back.as_mut()) {
             undo.give_up();
+            if !undo.reason.is_empty() {
+                excuse = format!("{excuse}: {}", undo.reason);
+            }
         }
-        let text = format!(
-            "automatic compaction may still be off on {}: {excuse}",
-            self.life.ring.name(node)
-        );
+        let name = self.life.ring.name(node);
+        let text = format!("automatic compaction may still be off on {name}: {excuse}");
         match why {
             Why::Absent => self.life.remark(&text),
             Why::Late => self.fail_putting_back(&text),
@@ -228,197 +223,7 @@ impl Restore {
             self.life.remark(text);
         }
     }
-}
 
-impl Course for Restore {
-    fn life(&self) -> &Life {
-        &self.life
-    }
-
-    fn life_mut(&mut self) -> &mut Life {
-        &mut self.life
-    }
-
-    fn owner(&self) -> (ClusterId, RunId) {
-        (self.spec.cluster, self.spec.run)
-    }
-
-    fn waits(&self) -> Vec<Wait> {
-        if self.life.ended.is_some() {
-            return Vec::new();
-        }
-        let mut waits: Vec<Wait> = self.life.balancing.wait().into_iter().collect();
-        waits.extend(
-            self.hosts
-                .iter()
-                .filter_map(|(node, host)| put_back_wait(*node, host)),
-        );
-        if self.life.verdict.is_some() {
-            return waits;
-        }
-        match self.phase {
-            Phase::Inspect => waits.push(Wait::node(self.spec.scout, Step::Inspect, self.since_ms)),
-            Phase::Plan => waits.push(Wait::node(self.planner(), Step::Plan, self.since_ms)),
-            Phase::Prepare => {
-                let unprepared = self.hosts.iter().filter(|(_, host)| !host.prepared);
-                waits.extend(
-                    unprepared.map(|(node, _)| Wait::node(*node, Step::Prepare, self.since_ms)),
-                );
-            }
-            Phase::Load => {
-                waits.extend(self.shares.iter().filter_map(|share| self.load_wait(share)))
-            }
-            Phase::Balance | Phase::PutBack => {}
-        }
-        waits
-    }
-
-    fn jobs(&self, wait: &Wait) -> Vec<Job> {
-        let one = match (wait.step, &wait.who) {
-            (Step::Inspect, Who::Node(node)) => Some(self.inspect_job(*node)),
-            (Step::BalancingOff, Who::Node(node)) => Some(self.balancing_job(*node, false)),
-            (Step::BalancingOn, Who::Node(node)) => Some(self.balancing_job(*node, true)),
-            (Step::Plan, Who::Node(node)) => Some(self.plan_job(*node)),
-            (Step::Prepare, Who::Node(node)) => self.prepare_job(*node),
-            (Step::PutBack, Who::Node(node)) => self.put_back(*node),
-            (Step::Load, Who::Dc(dc)) => return self.load_jobs(dc),
-            (
-                Step::Inspect
-                | Step::BalancingOff
-                | Step::BalancingOn
-                | Step::Plan
-                | Step::Prepare
-                | Step::PutBack
-                | Step::Load
-                | Step::Snapshot
-                | Step::Index
-                | Step::Upload
-                | Step::Seal
-                | Step::Drop,
-                Who::Node(_) | Who::Dc(_),
-            ) => None,
-        };
-        one.into_iter().collect()
-    }
-
-    fn lacks(&self, wait: &Wait, number: u32) -> bool {
-        match (wait.step, &wait.who) {
-            (Step::Load, Who::Dc(dc)) => self.missing(dc).any(|batch| batch == number),
-            (Step::BalancingOn, _) => number == 1,
-            (
-                Step::Inspect
-                | Step::BalancingOff
-                | Step::Plan
-                | Step::Prepare
-                | Step::PutBack
-                | Step::Load
-                | Step::Snapshot
-                | Step::Index
-                | Step::Upload
-                | Step::Seal
-                | Step::Drop,
-                _,
-            ) => number == 0,
-        }
-    }
-
-    fn fold(&mut self, event: &Event) -> Folded {
-        self.fold_event(event)
-    }
-
-    fn give_up(&mut self, wait: &Wait, why: Why, absent: &Workers) {
-        match (wait.step, why) {
-            (Step::PutBack, _) => self.leave(wait, why),
-            (Step::BalancingOff, Why::Absent) => {
-                let Life {
-                    balancing,
-                    ring,
-                    clock,
-                    ..
-                } = &mut self.life;
-                if !balancing.turn_off_elsewhere(absent, ring, clock.now_ms()) {
-                    self.fail_at(wait, self.life.excuse(wait, why));
-                }
-            }
-            (
-                Step::Inspect
-                | Step::BalancingOff
-                | Step::BalancingOn
-                | Step::Plan
-                | Step::Prepare
-                | Step::Load
-                | Step::Snapshot
-                | Step::Index
-                | Step::Upload
-                | Step::Seal
-                | Step::Drop,
-                _,
-            ) => self.fail_at(wait, self.life.excuse(wait, why)),
-        }
-    }
-
-    fn job_failed(&mut self, wait: &Wait, node: Option<NodeId>, failed: &Failed) {
-        if let (Step::PutBack, Who::Node(node)) = (wait.step, &wait.who) {
-            let now_ms = self.life.now_ms();
-            if let Some(undo) = self.hosts.get_mut(node).and_then(|host| host.back.as_mut()) {
-                let _paused = undo.failed(now_ms);
-            }
-            return;
-        }
-        let failure = failure(&self.life, wait, node, failed);
-        self.fail_at(wait, failure);
-    }
-
-    fn tick_undos(&mut self) -> bool {
-        let now_ms = self.life.now_ms();
-        let mut changed = false;
-        for undo in self
-            .hosts
-            .values_mut()
-            .filter_map(|host| host.back.as_mut())
-        {
-            changed |= undo.tick(now_ms);
-        }
-        changed
-    }
-
-    fn stop(&mut self) -> bool {
-        if self.phase == Phase::PutBack {
-            return false;
-        }
-        self.life.verdict = Some(Verdict::Stopped);
-        true
-    }
-
-    fn settle(&mut self) {
-        if self.life.ended.is_some() {
-            return;
-        }
-        if self.life.verdict.is_none() {
-            self.go_on();
-        }
-        let over = self.life.verdict.is_some() || self.phase == Phase::PutBack;
-        if !over {
-            return;
-        }
-        self.begin_putting_back();
-        let open = |host: &Host| host.back.as_ref().is_some_and(Undo::open);
-        if self.life.balancing.settled() && !self.hosts.values().any(open) {
-            self.life.end();
-        }
-    }
-}
-
-fn put_back_wait(node: NodeId, host: &Host) -> Option<Wait> {
-    let undo = host.back.as_ref().filter(|undo| undo.asked())?;
-    let wait = Wait::node(node, Step::PutBack, undo.since_ms);
-    Some(Wait {
-        round: undo.round,
-        ..wait
-    })
-}
-
-impl Restore {
     /// Goes from phase to phase as far as what is known allows.
     fn go_on(&mut self) {
         if self.phase == Phase::Balance && self.life.balancing.off() {
@@ -445,105 +250,5 @@ impl Restore {
             since_ms: share.since_ms,
             round: 0,
         })
-    }
-
-    fn inspect_job(&self, node: NodeId) -> Job {
-        let RestoreSpec {
-            cluster,
-            run,
-            request,
-            ..
-        } = &self.spec;
-        Job::Inspect(Inspect {
-            cluster: *cluster,
-            run: *run,
-            node,
-            keyspace: request.keyspace.clone(),
-            dc: Vec::new(),
-        })
-    }
-
-    fn balancing_job(&self, node: NodeId, enabled: bool) -> Job {
-        let RestoreSpec { cluster, run, .. } = self.spec;
-        Job::SetBalancing(SetBalancing {
-            cluster,
-            run,
-            node,
-            enabled,
-        })
-    }
-
-    fn plan_job(&self, node: NodeId) -> Job {
-        let RestoreSpec {
-            cluster,
-            run,
-            origin,
-            request,
-            ..
-        } = &self.spec;
-        let dcs = self.life.ring.dcs().into_iter();
-        Job::PlanRestore(PlanRestore {
-            cluster: *cluster,
-            run: *run,
-            origin: *origin,
-            node,
-            location: request.location.clone(),
-            tag: request.snapshot_tag.clone(),
-            source_cluster: request.source_cluster,
-            keyspace: request.keyspace.clone(),
-            dcs: dcs
-                .map(|(dc, nodes)| DcNodes {
-                    dc: dc.to_owned(),
-                    nodes,
-                })
-                .collect(),
-        })
-    }
-
-    fn prepare_job(&self, node: NodeId) -> Option<Job> {
-        let RestoreSpec {
-            cluster,
-            run,
-            origin,
-            ..
-        } = self.spec;
-        let tables = self.tables.iter().flat_map(|(keyspace, tables)| {
-            tables.keys().map(|table| TableRef {
-                keyspace: keyspace.clone(),
-                table: table.clone(),
-            })
-        });
-        Some(Job::PrepareNode(PrepareNode {
-            cluster,
-            run,
-            origin,
-            node,
-            location: self.home()?.clone(),
-            tables: tables.collect(),
-        }))
-    }
-
-    fn load_jobs(&self, dc: &str) -> Vec<Job> {
-        let RestoreSpec {
-            cluster,
-            run,
-            origin,
-            ..
-        } = self.spec;
-        let Some(location) = self.home() else {
-            return Vec::new();
-        };
-        let job = |batch| {
-            let (dc, location) = (dc.to_owned(), location.clone());
-            Job::LoadBatch(LoadBatch {
-                cluster,
-                run,
-                origin,
-                dc,
-                location,
-                batch,
-            })
-        };
-        self.missing(dc).map(job).collect()
     }
 }

@@ -20,6 +20,9 @@ pub(crate) struct Undo {
     pub(crate) round: u32,
     /// Changed again since it was last asked for.
     disturbed: bool,
+    /// Why it could not be put back when last it could not; else empty.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) reason: String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,6 +45,7 @@ impl Undo {
             asked_ms: now_ms,
             round: 0,
             disturbed: false,
+            reason: String::new(),
         }
     }
 
@@ -99,7 +103,8 @@ impl Undo {
     }
 
     /// It could not be put back, says an event: not now.
-    pub(crate) fn failed(&mut self, now_ms: u64) -> Folded {
+    pub(crate) fn failed(&mut self, reason: &str, now_ms: u64) -> Folded {
+        reason.clone_into(&mut self.reason);
         match self.state {
             State::Asked => {
                 self.state = State::Paused {

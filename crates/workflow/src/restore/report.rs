@@ -1,6 +1,6 @@
 //! A restore as users see it.
 
-use protocol::{NodeId, TaskKind};
+use protocol::{NodeId, RunStatus, TaskKind};
 
 use super::{Host, Phase, Restore};
 use crate::{
@@ -46,7 +46,7 @@ fn stage(restore: &Restore) -> &'static str {
         Phase::Plan => "PLAN",
         Phase::Balance | Phase::Prepare => "PREPARE",
         Phase::Load => "DATA",
-        Phase::PutBack if restore.life.ended.is_some() => "DONE",
+        Phase::PutBack if restore.life.ended == Some(RunStatus::Done) => "DONE",
         Phase::PutBack => "PUT_BACK",
     }
 }

@@ -1,0 +1,141 @@
+//! The jobs of a restore.
+
+use protocol::{
+    DcNodes, Inspect, Job, LoadBatch, NodeId, PlanRestore, PrepareNode, SetBalancing, TableRef,
+};
+
+use super::Restore;
+use crate::{
+    RestoreSpec,
+    wait::{Step, Wait, Who},
+};
+
+impl Restore {
+    pub(super) fn jobs_of(&self, wait: &Wait) -> Vec<Job> {
+        let one = match (wait.step, &wait.who) {
+            (Step::Inspect, Who::Node(node)) => Some(self.inspect_job(*node)),
+            (Step::BalancingOff, Who::Node(node)) => Some(self.balancing_job(*node, false)),
+            (Step::BalancingOn, Who::Node(node)) => Some(self.balancing_job(*node, true)),
+            (Step::Plan, Who::Node(node)) => Some(self.plan_job(*node)),
+            (Step::Prepare, Who::Node(node)) => self.prepare_job(*node),
+            (Step::PutBack, Who::Node(node)) => self.put_back(*node),
+            (Step::Load, Who::Dc(dc)) => return self.load_jobs(dc),
+            (
+                Step::Inspect
+                | Step::BalancingOff
+                | Step::BalancingOn
+                | Step::Plan
+                | Step::Prepare
+                | Step::PutBack
+                | Step::Load
+                | Step::Snapshot
+                | Step::Index
+                | Step::Upload
+                | Step::Seal
+                | Step::Drop,
+                Who::Node(_) | Who::Dc(_),
+            ) => None,
+        };
+        one.into_iter().collect()
+    }
+
+    fn inspect_job(&self, node: NodeId) -> Job {
+        let RestoreSpec {
+            cluster,
+            run,
+            request,
+            ..
+        } = &self.spec;
+        Job::Inspect(Inspect {
+            cluster: *cluster,
+            run: *run,
+            node,
+            keyspace: request.keyspace.clone(),
+            dc: Vec::new(),
+        })
+    }
+
+    fn balancing_job(&self, node: NodeId, enabled: bool) -> Job {
+        let RestoreSpec { cluster, run, .. } = self.spec;
+        Job::SetBalancing(SetBalancing {
+            cluster,
+            run,
+            node,
+            enabled,
+        })
+    }
+
+    fn plan_job(&self, node: NodeId) -> Job {
+        let RestoreSpec {
+            cluster,
+            run,
+            origin,
+            request,
+            ..
+        } = &self.spec;
+        let dcs = self.life.ring.dcs().into_iter();
+        Job::PlanRestore(PlanRestore {
+            cluster: *cluster,
+            run: *run,
+            origin: *origin,
+            node,
+            location: request.location.clone(),
+            tag: request.snapshot_tag.clone(),
+            source_cluster: request.source_cluster,
+            keyspace: request.keyspace.clone(),
+            dcs: dcs
+                .map(|(dc, nodes)| DcNodes {
+                    dc: dc.to_owned(),
+                    nodes,
+                })
+                .collect(),
+        })
+    }
+
+    fn prepare_job(&self, node: NodeId) -> Option<Job> {
+        let RestoreSpec {
+            cluster,
+            run,
+            origin,
+            ..
+        } = self.spec;
+        let tables = self.tables.iter().flat_map(|(keyspace, tables)| {
+            tables.keys().map(|table| TableRef {
+                keyspace: keyspace.clone(),
+                table: table.clone(),
+            })
+        });
+        Some(Job::PrepareNode(PrepareNode {
+            cluster,
+            run,
+            origin,
+            node,
+            location: self.home()?.clone(),
+            tables: tables.collect(),
+        }))
+    }
+
+    fn load_jobs(&self, dc: &str) -> Vec<Job> {
+        let RestoreSpec {
+            cluster,
+            run,
+            origin,
+            ..
+        } = self.spec;
+        let Some(location) = self.home() else {
+            return Vec::new();
+        };
+        let job = |batch| {
+            let (dc, location) = (dc.to_owned(), location.clone());
+            Job::LoadBatch(LoadBatch {
+                cluster,
+                run,
+                origin,
+                dc,
+                location,
+                batch,
+            })
+        };
+        self.missing(dc).map(job).collect()
+    }
+}
