@@ -1,1 +1,181 @@
-//! Placeholder.
+//! Brings a backup's SSTables from the bucket into a cluster, whatever its topology.
+//!
+//! # Promises
+//! * A batch is reported, and its receipt written, only after the node has taken in all of it.
+//! * A file is loaded only if it has the size the backup lists and, where known, the checksum; and
+//!   `Data.db` only if it matches its SSTable's own digest.
+//! * The table's `upload` directory is used by one worker of a node at a time, and files there that
+//!   are not Thetis' are never touched.
+//! * What a node is switched to for the restore is noted in the bucket before it is switched.
+//!
+//! # Crashes
+//! Nothing is remembered between jobs but on the node's disk, below `.thetis/` in the data
+//! directory: what is downloaded, and what was being loaded. A batch cut short is taken up there,
+//! or begun again on another node; loading rows twice changes nothing.
+//!
+//! # Not here
+//! When to do what is the scheduler's. Nothing is ever deleted from the bucket.
+
+mod batch;
+mod failure;
+mod load;
+mod metrics;
+mod plan;
+mod prepare;
+mod staging;
+
+use std::{sync::Arc, time::Duration};
+
+use protocol::{Cluster, ClusterId, Fact, Job, NodeId, WorkerKind, subject};
+use queue::{Bucket, Consumer, Context as JobContext, Handler, JobError};
+use scylla::{DataDir, Node};
+use service::{Beside, Context, Error, pause};
+use store::Stores;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::{failure::Failure, metrics::Metrics};
+
+/// How often to look whether the node's cluster is registered.
+const LOOK: Duration = Duration::from_secs(2);
+
+/// Runs a restore-worker until `ctx.stop`.
+///
+/// # Errors
+/// When NATS or the stores' settings refuse it at the start.
+pub async fn run(ctx: Context) -> Result<(), Error> {
+    let Some(beside) = Beside::start(&ctx, WorkerKind::Restore).await? else {
+        return Ok(());
+    };
+    let worker = Arc::new(RestoreWorker {
+        id: beside.id(),
+        node: beside.node.clone(),
+        data_dir: DataDir::new(&beside.data_dir),
+        stores: beside.stores.clone(),
+        transfers: ctx.config.restore.transfers,
+        min_free_percent: ctx.config.restore.min_free_percent,
+        metrics: ctx.registry.register("restore", Metrics::register),
+    });
+    let kinds = ["plan_restore", "prepare_node", "put_back"];
+    let bound = Consumer {
+        name: format!("restore-{}", beside.id()),
+        filters: kinds
+            .map(|kind| subject::for_node(kind, beside.id()))
+            .into(),
+        slots: 1,
+    };
+    let (announced, worked, shared) = tokio::join!(
+        beside.queue.announce(&beside.presence, ctx.stop.clone()),
+        beside
+            .queue
+            .work(bound, Arc::clone(&worker), ctx.stop.clone()),
+        take_batches(&beside, worker, ctx.config.restore.slots, &ctx.stop),
+    );
+    announced
+        .and(worked)
+        .and(shared)
+        .map_err(|e| Error::new("working for the queue", e))
+}
+
+/// Takes batches of the node's datacenter, once the node's cluster is registered, and for as long
+/// as it is registered as the same.
+async fn take_batches(
+    beside: &Beside,
+    worker: Arc<RestoreWorker>,
+    slots: usize,
+    stop: &CancellationToken,
+) -> Result<(), queue::Error> {
+    let mut told = false;
+    while !stop.is_cancelled() {
+        let Some(cluster) = registered(beside).await else {
+            if !told {
+                info!(node = %beside.id(), "this node's cluster is not registered yet; see `thetis cluster add`");
+                told = true;
+            }
+            pause(stop, LOOK).await;
+            continue;
+        };
+        let dc = &beside.presence.dc;
+        let consumer = Consumer {
+            name: format!("restore-{cluster}-{dc}"),
+            filters: vec![subject::for_dc("load_batch", cluster, dc)],
+            slots,
+        };
+        let until = stop.child_token();
+        let work = beside
+            .queue
+            .work(consumer, Arc::clone(&worker), until.clone());
+        let watch = async {
+            while registered(beside).await.is_none_or(|now| now == cluster)
+                && !pause(&until, LOOK).await
+            {}
+            until.cancel();
+        };
+        tokio::join!(work, watch).0?;
+    }
+    Ok(())
+}
+
+/// The registered cluster that has this node. `None` also while nobody can say.
+async fn registered(beside: &Beside) -> Option<ClusterId> {
+    let clusters = match beside
+        .queue
+        .bucket::<Cluster>(Bucket::Clusters)
+        .list("")
+        .await
+    {
+        Ok(clusters) => clusters,
+        Err(error) => {
+            warn!(error = %service::Chain(&error), "cannot look up this node's cluster");
+            return None;
+        }
+    };
+    let has_node = |cluster: &Cluster| cluster.nodes.iter().any(|node| node.node == beside.id());
+    clusters
+        .into_iter()
+        .find_map(|(_, cluster, _)| has_node(&cluster).then_some(cluster.id))
+}
+
+/// What a restore-worker needs for each job.
+struct RestoreWorker {
+    id: NodeId,
+    node: Node,
+    data_dir: DataDir,
+    stores: Stores,
+    transfers: usize,
+    min_free_percent: u8,
+    metrics: Metrics,
+}
+
+impl RestoreWorker {
+    async fn work(&self, job: Job, ctx: &JobContext) -> Result<Option<Fact>, Failure> {
+        match job {
+            Job::PlanRestore(job) => self.plan(job, ctx).await.map(Some),
+            Job::PrepareNode(job) => self.prepare(job, ctx).await.map(Some),
+            Job::LoadBatch(job) => self.load_batch(job, ctx).await,
+            Job::PutBack(job) => self.put_back(job, ctx).await.map(Some),
+            Job::Request(_)
+            | Job::Inspect(_)
+            | Job::SetBalancing(_)
+            | Job::TakeSnapshot(_)
+            | Job::Index(_)
+            | Job::Upload(_)
+            | Job::Seal(_)
+            | Job::DropSnapshot(_) => Err(Failure::NotMine { kind: job.kind() }),
+        }
+    }
+}
+
+impl Handler for RestoreWorker {
+    async fn handle(&self, job: Job, ctx: JobContext) -> Result<Option<Fact>, JobError> {
+        match ctx.stop.run_until_cancelled(self.work(job, &ctx)).await {
+            Some(Ok(fact)) => Ok(fact),
+            Some(Err(failure)) => Err(failure.verdict()),
+            None => Err(JobError::Stopped),
+        }
+    }
+
+    fn node(&self) -> Option<NodeId> {
+        Some(self.id)
+    }
+}

@@ -1,1 +1,30 @@
-//! Placeholder.
+//! What every process of Thetis shares: arguments, configuration, logs, traces, metrics, health and
+//! the way to end.
+//!
+//! A service is a library with one `async fn run(Context)`, and a `main` that hands it to [`main`].
+//!
+//! # Promises
+//! * A configuration that is wrong ends the process at once with status 64 and a text that names
+//!   the key, the value's place and the environment variable.
+//! * SIGTERM and SIGINT ask the service to end and wait at most [`GRACE`]; a second signal does not
+//!   wait.
+//! * `/metrics`, `/healthz` and `/readyz` answer on `admin.listen` while the process lives.
+//!
+//! # Not here
+//! What a service does.
+
+mod admin;
+mod beside;
+mod config;
+mod error;
+mod life;
+mod telemetry;
+
+pub use admin::{Health, Registry};
+pub use beside::{Beside, pause};
+pub use config::{
+    AdminConfig, Config, ConfigError, LogConfig, LogFormat, NodeConfig, RestoreConfig,
+    SchedulerConfig, TelemetryConfig, UploaderConfig, reference,
+};
+pub use error::{Chain, Error};
+pub use life::{Context, GRACE, main, serve};

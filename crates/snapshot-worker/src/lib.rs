@@ -1,1 +1,145 @@
-//! Placeholder.
+//! Takes a node's snapshot, and plans which of its files go to the bucket.
+//!
+//! # Promises
+//! * A snapshot is reported only when ScyllaDB has finished it for every table asked for.
+//! * A plan is complete or not there: `plan.json` is written after all it refers to.
+//! * What the bucket holds already, by name and size (and digest, for ids that are used again), is
+//!   not planned; what it holds under the same name with other content stops the plan.
+//! * A snapshot is deleted only by its tag, and only one of Thetis' own.
+//!
+//! # Crashes
+//! Nothing is remembered between jobs. An incomplete snapshot is taken again under its tag; a plan
+//! without its last object is made again.
+//!
+//! # Not here
+//! What comes next is the scheduler's to decide; data is moved by uploaders.
+
+mod failure;
+mod index;
+mod snapshot;
+
+use std::{sync::Arc, time::Duration};
+
+use protocol::{Fact, Job, NodeId, WorkerKind, subject};
+use queue::{Consumer, Context as JobContext, Handler, JobError};
+use scylla::{DataDir, Node};
+use service::{Beside, Context, Error};
+use store::Stores;
+
+use crate::failure::Failure;
+
+/// Jobs in hand at once. They wait for the node, mostly.
+const SLOTS: usize = 4;
+/// How often a job that waits for the node says that it is alive.
+const PULSE: Duration = Duration::from_secs(10);
+
+/// Runs a snapshot-worker until `ctx.stop`.
+///
+/// # Errors
+/// When NATS or the stores' settings refuse it at the start.
+pub async fn run(ctx: Context) -> Result<(), Error> {
+    let Some(beside) = Beside::start(&ctx, WorkerKind::Snapshot).await? else {
+        return Ok(());
+    };
+    let worker = Arc::new(SnapshotWorker {
+        id: beside.id(),
+        node: beside.node.clone(),
+        data_dir: DataDir::new(&beside.data_dir),
+        dc: beside.presence.dc.clone(),
+        rack: beside.presence.rack.clone(),
+        address: beside.presence.address.clone(),
+        stores: beside.stores.clone(),
+    });
+    let kinds = [
+        "inspect",
+        "set_balancing",
+        "take_snapshot",
+        "index",
+        "drop_snapshot",
+    ];
+    let consumer = Consumer {
+        name: format!("snapshot-{}", beside.id()),
+        filters: kinds
+            .map(|kind| subject::for_node(kind, beside.id()))
+            .into(),
+        slots: SLOTS,
+    };
+    let (announced, worked, answered) = tokio::join!(
+        beside.queue.announce(&beside.presence, ctx.stop.clone()),
+        beside
+            .queue
+            .work(consumer, Arc::clone(&worker), ctx.stop.clone()),
+        beside
+            .queue
+            .answer(&["inspect"], beside.id(), worker, ctx.stop.clone()),
+    );
+    announced
+        .and(worked)
+        .and(answered)
+        .map_err(|e| Error::new("working for the queue", e))
+}
+
+/// What a snapshot-worker needs for each job.
+struct SnapshotWorker {
+    id: NodeId,
+    node: Node,
+    data_dir: DataDir,
+    dc: String,
+    rack: String,
+    address: String,
+    stores: Stores,
+}
+
+impl SnapshotWorker {
+    async fn work(&self, job: Job, ctx: &JobContext) -> Result<Fact, Failure> {
+        match job {
+            Job::Inspect(job) => Ok(Fact::Inspected(self.node.inspect(&job).await?)),
+            Job::SetBalancing(job) => {
+                self.node.set_balancing(job.enabled).await?;
+                Ok(Fact::BalancingSet {
+                    enabled: job.enabled,
+                })
+            }
+            Job::TakeSnapshot(job) => self.take_snapshot(job).await,
+            Job::Index(job) => self.index(job, ctx).await,
+            Job::DropSnapshot(job) => {
+                self.node.drop_snapshot(&job.tag, None).await?;
+                Ok(Fact::SnapshotDropped)
+            }
+            Job::Request(_)
+            | Job::Upload(_)
+            | Job::Seal(_)
+            | Job::PlanRestore(_)
+            | Job::PrepareNode(_)
+            | Job::LoadBatch(_)
+            | Job::PutBack(_) => Err(Failure::NotMine { kind: job.kind() }),
+        }
+    }
+}
+
+impl Handler for SnapshotWorker {
+    async fn handle(&self, job: Job, ctx: JobContext) -> Result<Option<Fact>, JobError> {
+        // The node moves no bytes that could be counted; each of its calls has a limit of its own.
+        let pulse = async {
+            loop {
+                tokio::time::sleep(PULSE).await;
+                ctx.alive.moved(0);
+            }
+        };
+        let work = async {
+            tokio::select! {
+                done = self.work(job, &ctx) => done,
+                never = pulse => never,
+            }
+        };
+        match ctx.stop.run_until_cancelled(work).await {
+            Some(Ok(fact)) => Ok(Some(fact)),
+            Some(Err(failure)) => Err(failure.verdict()),
+            None => Err(JobError::Stopped),
+        }
+    }
+
+    fn node(&self) -> Option<NodeId> {
+        Some(self.id)
+    }
+}

@@ -1,1 +1,104 @@
-//! Placeholder.
+//! Brings the files of a snapshot to the bucket, and publishes what has been proven to be there.
+//!
+//! Takes `upload` and `seal` jobs of one node. As many uploaders as wanted share a node's work.
+//!
+//! # Promises
+//! * A component exists under its key only when all its bytes do, and `Data.db` only when it
+//!   matches the digest ScyllaDB wrote beside it.
+//! * A chunk that has its receipt is not stored again.
+//! * A manifest is published only when each component it lists has a receipt, or was seen in the
+//!   bucket when the plan was made; a published manifest is never changed.
+//! * Memory stays below `store.memory_mb` plus one plan, whatever the number or size of files.
+//!
+//! # Crashes
+//! Nothing is remembered between jobs. A job cut short is delivered again; a chunk without its
+//! receipt is stored again from its start, under the same keys.
+//!
+//! # Not here
+//! Which files belong to a backup is `snapshot-worker`'s; when to seal, `scheduler`'s.
+
+mod chunk;
+mod failure;
+mod metrics;
+mod seal;
+
+use std::{path::PathBuf, sync::Arc};
+
+use protocol::{Fact, Job, NodeId, WorkerKind, subject};
+use queue::{Consumer, Context as JobContext, Handler, JobError};
+use service::{Beside, Context, Error};
+use store::Stores;
+
+use crate::{failure::Failure, metrics::Metrics};
+
+/// Runs an uploader until `ctx.stop`.
+///
+/// # Errors
+/// When NATS or the stores' settings refuse it at the start.
+pub async fn run(ctx: Context) -> Result<(), Error> {
+    let Some(beside) = Beside::start(&ctx, WorkerKind::Upload).await? else {
+        return Ok(());
+    };
+    let uploader = Arc::new(Uploader {
+        node: beside.id(),
+        dc: beside.presence.dc.clone(),
+        data_dir: beside.data_dir.clone(),
+        stores: beside.stores.clone(),
+        transfers: ctx.config.uploader.transfers,
+        metrics: ctx.registry.register("uploader", Metrics::register),
+    });
+    let consumer = Consumer {
+        name: format!("upload-{}", beside.id()),
+        filters: ["upload", "seal"]
+            .map(|kind| subject::for_node(kind, beside.id()))
+            .into(),
+        slots: ctx.config.uploader.slots,
+    };
+    let (announced, worked) = tokio::join!(
+        beside.queue.announce(&beside.presence, ctx.stop.clone()),
+        beside.queue.work(consumer, uploader, ctx.stop.clone()),
+    );
+    announced
+        .and(worked)
+        .map_err(|e| Error::new("working for the queue", e))
+}
+
+/// What an uploader needs for each job.
+struct Uploader {
+    node: NodeId,
+    dc: String,
+    data_dir: PathBuf,
+    stores: Stores,
+    transfers: usize,
+    metrics: Metrics,
+}
+
+impl Handler for Uploader {
+    async fn handle(&self, job: Job, ctx: JobContext) -> Result<Option<Fact>, JobError> {
+        let work = async {
+            match job {
+                Job::Upload(job) => self.upload(&job, &ctx).await,
+                Job::Seal(job) => self.seal(&job, &ctx).await,
+                Job::Request(_)
+                | Job::Inspect(_)
+                | Job::SetBalancing(_)
+                | Job::TakeSnapshot(_)
+                | Job::Index(_)
+                | Job::DropSnapshot(_)
+                | Job::PlanRestore(_)
+                | Job::PrepareNode(_)
+                | Job::LoadBatch(_)
+                | Job::PutBack(_) => Err(Failure::NotMine { kind: job.kind() }),
+            }
+        };
+        match ctx.stop.run_until_cancelled(work).await {
+            Some(Ok(fact)) => Ok(fact),
+            Some(Err(failure)) => Err(failure.verdict()),
+            None => Err(JobError::Stopped),
+        }
+    }
+
+    fn node(&self) -> Option<NodeId> {
+        Some(self.node)
+    }
+}

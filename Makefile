@@ -1,0 +1,46 @@
+# Each target installs what it lacks, into .deps/, and says so. `make help` lists them.
+
+CARGO ?= cargo
+THETIS_DEPS ?= $(CURDIR)/.deps
+export THETIS_DEPS
+
+.PHONY: help
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 12
+
+.PHONY: demo
+demo: ## back up and restore a simulated cluster, end to end (KEEP=1 leaves it running, STORE=local uses a directory)
+	@tools/deps.sh nats weed
+	$(CARGO) build --locked --workspace --bins
+	@"$${CARGO_TARGET_DIR:-target}/debug/demo"
+
+.PHONY: test
+test: ## run all tests on real servers
+	@tools/deps.sh
+	$(CARGO) test --locked --workspace
+
+.PHONY: check
+check: ## what CI checks before it tests: format, lints, dependencies, docs
+	@tools/deps.sh deny
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	$(THETIS_DEPS)/bin/cargo-deny --locked check bans licenses sources
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps
+
+.PHONY: bench
+bench: ## measure the upload path against a server that stores nothing
+	$(CARGO) build --locked --release --workspace --bins
+	@"$${CARGO_TARGET_DIR:-target}/release/bench"
+
+.PHONY: golden
+golden: ## write proto-schemas/ anew from the code; look at the difference before you commit
+	UPDATE_GOLDEN=1 $(CARGO) test --locked -p protocol --test golden
+
+.PHONY: deps
+deps: ## install the servers that tests and demo need into .deps/
+	@tools/deps.sh
+
+.PHONY: clean
+clean: ## remove what was built and installed here
+	$(CARGO) clean
+	rm -rf .demo .deps

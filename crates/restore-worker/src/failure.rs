@@ -1,0 +1,124 @@
+//! Why a job was not done.
+
+use std::{io, path::PathBuf};
+
+use queue::JobError;
+use service::Chain;
+
+/// What stood in the way of a restore.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    #[error("a restore-worker does not do `{kind}` jobs")]
+    NotMine { kind: &'static str },
+    #[error(transparent)]
+    Node(#[from] scylla::Error),
+    #[error("cannot {attempt}")]
+    Store {
+        attempt: String,
+        #[source]
+        cause: store::Error,
+    },
+    #[error(transparent)]
+    Plan(#[from] catalog::restore::RestoreError),
+    #[error(transparent)]
+    Pattern(#[from] catalog::InvalidPattern),
+    #[error(transparent)]
+    Manifest(#[from] catalog::ManifestError),
+    #[error("`{key}` in the bucket is not readable")]
+    Unreadable {
+        key: String,
+        #[source]
+        cause: catalog::DocumentError,
+    },
+    #[error("the request names no location")]
+    NoLocation,
+    #[error("backup {tag} holds nothing that the keyspace globs {globs:?} choose")]
+    Nothing { tag: String, globs: Vec<String> },
+    #[error(
+        "{count} tables of the backup are not in this cluster, the first being {first}: restore their schema first, or leave them out with --keyspace '!{first}'"
+    )]
+    NoTable { first: String, count: usize },
+    #[error("batch {batch} is not in the restore's plan, though the plan is complete")]
+    NoBatch { batch: u32 },
+    #[error(
+        "`{key}` in the bucket is damaged: its CRC-32 is {found} where the {listed} says {expected}"
+    )]
+    Damaged {
+        key: String,
+        found: u32,
+        listed: &'static str,
+        expected: u32,
+    },
+    #[error(
+        "SSTable `{sstable}` of the backup lacks its component {component}, which its TOC lists"
+    )]
+    Incomplete { sstable: String, component: String },
+    #[error(
+        "not enough space on the node for batch {batch}: it needs {needed} bytes and {free} of {total} are free, {percent} % of which must stay free (`restore.min_free_percent`)"
+    )]
+    NoSpace {
+        batch: u32,
+        needed: u64,
+        free: u64,
+        total: u64,
+        percent: u8,
+    },
+    #[error("{} holds `{file}`, which Thetis has not put there: load it or remove it, then start the restore again", dir.display())]
+    Alien { dir: PathBuf, file: String },
+    #[error("ScyllaDB has loaded the SSTables but left `{file}` in {}", dir.display())]
+    Left { dir: PathBuf, file: String },
+    #[error("cannot {attempt} {}", path.display())]
+    File {
+        attempt: &'static str,
+        path: PathBuf,
+        #[source]
+        cause: io::Error,
+    },
+}
+
+impl Failure {
+    pub(crate) fn store(attempt: impl Into<String>) -> impl FnOnce(store::Error) -> Self {
+        let attempt = attempt.into();
+        move |cause| Self::Store { attempt, cause }
+    }
+
+    pub(crate) fn file(
+        attempt: &'static str,
+        path: impl Into<PathBuf>,
+    ) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |cause| Self::File {
+            attempt,
+            path,
+            cause,
+        }
+    }
+
+    /// Whether another try may help: here, or on another node.
+    pub(crate) fn verdict(&self) -> JobError {
+        let text = Chain(self).to_string();
+        let retry = match self {
+            Self::Node(cause) => cause.retry(),
+            Self::Store { cause, .. } => cause.retry(),
+            Self::NoSpace { .. } | Self::Left { .. } => true,
+            Self::File { cause, .. } => cause.kind() == io::ErrorKind::StorageFull,
+            Self::NotMine { .. }
+            | Self::Plan(_)
+            | Self::Pattern(_)
+            | Self::Manifest(_)
+            | Self::Unreadable { .. }
+            | Self::NoLocation
+            | Self::Nothing { .. }
+            | Self::NoTable { .. }
+            | Self::NoBatch { .. }
+            | Self::Damaged { .. }
+            | Self::Incomplete { .. }
+            | Self::Alien { .. } => false,
+        };
+        if retry {
+            JobError::Retry(text)
+        } else {
+            JobError::Refuse(text)
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! The restore's own place on the node's disk: `<data>/.thetis/`.
+//!
+//! It is on the same file system as the tables, so that a file gets into `upload/` by renaming;
+//! ScyllaDB leaves alone what has no tables in it.
+
+use std::{
+    fs::{self, File, TryLockError},
+    io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use protocol::{RunId, TableRef};
+use queue::Context as JobContext;
+use rustix::fs::statvfs;
+use serde::{Deserialize, Serialize};
+
+use crate::failure::Failure;
+
+/// Between two looks at a lock that another worker of the node holds.
+const LOCK_PAUSE: Duration = Duration::from_millis(200);
+
+/// The place.
+#[derive(Clone, Debug)]
+pub(crate) struct Staging(PathBuf);
+
+/// What is being loaded: names of files that are Thetis', should its worker die.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Mark {
+    pub(crate) files: Vec<String>,
+}
+
+impl Staging {
+    pub(crate) fn below(data_dir: &Path) -> Self {
+        Self(data_dir.join(".thetis"))
+    }
+
+    /// The directory a batch is downloaded to; it is there afterwards.
+    pub(crate) fn batch(&self, origin: RunId, batch: u32) -> Result<PathBuf, Failure> {
+        let dir = self.0.join(origin.to_string()).join(format!("{batch:06}"));
+        fs::create_dir_all(&dir).map_err(Failure::file("make", &dir))?;
+        Ok(dir)
+    }
+
+    /// Waits until no other worker of this node loads. Held until the file is dropped, also by the
+    /// death of this process.
+    pub(crate) async fn lock(&self, ctx: &JobContext) -> Result<File, Failure> {
+        fs::create_dir_all(&self.0).map_err(Failure::file("make", &self.0))?;
+        let path = self.0.join("load.lock");
+        let open = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path);
+        let file = open.map_err(Failure::file("open", &path))?;
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(file),
+                Err(TryLockError::WouldBlock) => {
+                    ctx.alive.moved(0);
+                    tokio::time::sleep(LOCK_PAUSE).await;
+                }
+                Err(TryLockError::Error(e)) => return Err(Failure::file("lock", path)(e)),
+            }
+        }
+    }
+
+    /// What was being loaded into `table` when a worker died; `None` if nothing.
+    pub(crate) fn mark(&self, table: &TableRef) -> Result<Option<Mark>, Failure> {
+        let path = self.mark_path(table);
+        match fs::read(&path) {
+            // A mark cut short was never acted on: it is renamed into place.
+            Ok(content) => Ok(serde_json::from_slice(&content).ok()),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(Failure::file("read", path)(e)),
+        }
+    }
+
+    pub(crate) fn set_mark(&self, table: &TableRef, mark: &Mark) -> Result<(), Failure> {
+        let path = self.mark_path(table);
+        let fresh = path.with_extension("new");
+        let content = serde_json::to_vec(mark).expect("names are plain data");
+        fs::write(&fresh, content).map_err(Failure::file("write", &fresh))?;
+        fs::rename(&fresh, &path).map_err(Failure::file("write", &path))
+    }
+
+    pub(crate) fn clear_mark(&self, table: &TableRef) -> Result<(), Failure> {
+        let path = self.mark_path(table);
+        gone(fs::remove_file(&path), &path)
+    }
+
+    /// Removes a batch's directory, and the run's with the last of them.
+    pub(crate) fn clear_batch(dir: &Path) -> Result<(), Failure> {
+        gone(fs::remove_dir_all(dir), dir)?;
+        // The run's directory goes when it is empty; other batches may still be in it.
+        if let Some(run) = dir.parent() {
+            match fs::remove_dir(run) {
+                Ok(()) => {}
+                Err(e)
+                    if matches!(
+                        e.kind(),
+                        io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::NotFound
+                    ) => {}
+                Err(e) => return Err(Failure::file("remove", run)(e)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Bytes free and in all where the data directory is.
+    pub(crate) fn space(data_dir: &Path) -> Result<(u64, u64), Failure> {
+        let stat = statvfs(data_dir)
+            .map_err(|e| Failure::file("ask for free space in", data_dir)(e.into()))?;
+        Ok((
+            stat.f_bavail.saturating_mul(stat.f_frsize),
+            stat.f_blocks.saturating_mul(stat.f_frsize),
+        ))
+    }
+
+    fn mark_path(&self, table: &TableRef) -> PathBuf {
+        self.0
+            .join(format!("loading.{}.{}.json", table.keyspace, table.table))
+    }
+}
+
+/// What has been removed, or was not there.
+fn gone(removed: io::Result<()>, path: &Path) -> Result<(), Failure> {
+    match removed {
+        Ok(()) => Ok(()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(e) => Err(Failure::file("remove", path)(e)),
+    }
+}

@@ -1,0 +1,370 @@
+//! The configuration: one file for all services, each key overridable from the environment.
+//!
+//! The file is TOML or YAML. A key `nats.url` is `THETIS_NATS__URL` in the environment, which wins.
+//! Every key has a default that suits a laptop.
+
+use std::path::{Path, PathBuf};
+
+use protocol::Location;
+use serde::Deserialize;
+
+/// Read when no other file is named and it is there.
+const DEFAULT_FILE: &str = "/etc/thetis/thetis.toml";
+
+/// Everything that can be configured.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// How to reach NATS.
+    pub nats: queue::Settings,
+    /// How to reach object stores.
+    pub store: store::Settings,
+    /// The ScyllaDB node beside which the workers run.
+    pub node: NodeConfig,
+    /// The scheduler's own.
+    pub scheduler: SchedulerConfig,
+    /// The uploader's own.
+    pub uploader: UploaderConfig,
+    /// The restore-worker's own.
+    pub restore: RestoreConfig,
+    /// Logs.
+    pub log: LogConfig,
+    /// Metrics and health.
+    pub admin: AdminConfig,
+    /// Traces.
+    pub telemetry: TelemetryConfig,
+}
+
+/// `node.*`: the ScyllaDB node beside which the workers run.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct NodeConfig {
+    /// The node's REST API.
+    pub api: String,
+    /// The data directory as the workers see it; what the node itself says when unset.
+    pub data_dir: Option<PathBuf>,
+}
+
+impl Default for NodeConfig {
+    fn default() -> Self {
+        Self {
+            api: "http://127.0.0.1:10000".to_owned(),
+            data_dir: None,
+        }
+    }
+}
+
+/// `scheduler.*`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SchedulerConfig {
+    /// Where the HTTP API listens.
+    pub listen: String,
+    /// Seconds between two looks at all open runs.
+    pub sweep_secs: u64,
+    /// Where to look for clusters, tasks and open runs when NATS has lost them.
+    pub locations: Vec<Location>,
+}
+
+impl Default for SchedulerConfig {
+    fn default() -> Self {
+        Self {
+            listen: "127.0.0.1:5080".to_owned(),
+            sweep_secs: 5,
+            locations: Vec::new(),
+        }
+    }
+}
+
+/// `uploader.*`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct UploaderConfig {
+    /// Chunks in hand at once.
+    pub slots: usize,
+    /// Files of one chunk under way at once.
+    pub transfers: usize,
+}
+
+impl Default for UploaderConfig {
+    fn default() -> Self {
+        Self {
+            slots: 2,
+            transfers: 16,
+        }
+    }
+}
+
+/// `restore.*`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RestoreConfig {
+    /// Batches in hand at once; one loads while others download.
+    pub slots: usize,
+    /// Files of one batch under way at once.
+    pub transfers: usize,
+    /// Disk space that must stay free on the node, in percent.
+    pub min_free_percent: u8,
+}
+
+impl Default for RestoreConfig {
+    fn default() -> Self {
+        Self {
+            slots: 2,
+            transfers: 16,
+            min_free_percent: 10,
+        }
+    }
+}
+
+/// `log.*`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogConfig {
+    /// What to log: `info`, or directives such as `info,uploader=debug`.
+    pub level: String,
+    /// How to write it.
+    pub format: LogFormat,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self {
+            level: "info".to_owned(),
+            format: LogFormat::Text,
+        }
+    }
+}
+
+/// How a log line looks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// `admin.*`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AdminConfig {
+    /// Where `/metrics`, `/healthz` and `/readyz` answer. Port 0 takes any free one and logs it.
+    pub listen: String,
+}
+
+impl Default for AdminConfig {
+    fn default() -> Self {
+        Self {
+            listen: "127.0.0.1:0".to_owned(),
+        }
+    }
+}
+
+/// `telemetry.*`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TelemetryConfig {
+    /// Where traces go by OTLP over HTTP, as in `http://127.0.0.1:4318/v1/traces`; nowhere when unset.
+    pub otlp_endpoint: Option<String>,
+}
+
+/// Why the configuration can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file or the environment has something no key takes.
+    #[error(
+        "configuration{}: {cause} (a key `a.b` is THETIS_A__B in the environment)",
+        file.as_ref().map(|f| format!(" {}", f.display())).unwrap_or_default()
+    )]
+    Read {
+        /// The file, if one was read.
+        file: Option<PathBuf>,
+        /// What the reader says; it names the key.
+        cause: String,
+    },
+    /// A value is out of range.
+    #[error("configuration key `{key}` (THETIS_{}): {reason}", key.to_uppercase().replace('.', "__"))]
+    Value {
+        /// The key.
+        key: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+impl Config {
+    /// Reads `file`, else the default file if it is there, then the environment.
+    ///
+    /// # Errors
+    /// [`ConfigError`], which names the key.
+    pub fn load(file: Option<&Path>) -> Result<Self, ConfigError> {
+        Self::load_from(file, None)
+    }
+
+    fn load_from(
+        file: Option<&Path>,
+        environment: Option<config::Map<String, String>>,
+    ) -> Result<Self, ConfigError> {
+        let default = Path::new(DEFAULT_FILE);
+        let file = file.or_else(|| default.try_exists().unwrap_or(false).then_some(default));
+        let mut builder = config::Config::builder();
+        if let Some(path) = file {
+            builder = builder.add_source(config::File::from(path));
+        }
+        let environment = config::Environment::with_prefix("THETIS")
+            .prefix_separator("_")
+            .separator("__")
+            .list_separator(",")
+            .with_list_parse_key("scheduler.locations")
+            .try_parsing(true)
+            .source(environment);
+        let read = builder
+            .add_source(environment)
+            .build()
+            .and_then(config::Config::try_deserialize);
+        let config: Self = read.map_err(|e| ConfigError::Read {
+            file: file.map(Path::to_owned),
+            cause: e.to_string(),
+        })?;
+        config.validate()?;
+        Ok(config)
+    }
+
+    fn validate(&self) -> Result<(), ConfigError> {
+        let positive = |key, value: usize| {
+            let reason = "must be at least 1".to_owned();
+            if value == 0 {
+                Err(ConfigError::Value { key, reason })
+            } else {
+                Ok(())
+            }
+        };
+        positive("uploader.slots", self.uploader.slots)?;
+        positive("uploader.transfers", self.uploader.transfers)?;
+        positive("restore.slots", self.restore.slots)?;
+        positive("restore.transfers", self.restore.transfers)?;
+        if self.scheduler.sweep_secs == 0 {
+            return Err(ConfigError::Value {
+                key: "scheduler.sweep_secs",
+                reason: "must be at least 1".to_owned(),
+            });
+        }
+        if self.restore.min_free_percent > 90 {
+            return Err(ConfigError::Value {
+                key: "restore.min_free_percent",
+                reason: "must be 0 to 90".to_owned(),
+            });
+        }
+        if !self.node.api.starts_with("http://") && !self.node.api.starts_with("https://") {
+            let reason = format!(
+                "`{}` is no URL; it looks like http://127.0.0.1:10000",
+                self.node.api
+            );
+            return Err(ConfigError::Value {
+                key: "node.api",
+                reason,
+            });
+        }
+        Ok(())
+    }
+}
+
+/// The documentation of every key, as `--help-config` prints it: `docs/configuration.md`.
+#[must_use]
+pub fn reference() -> &'static str {
+    include_str!("../../../docs/configuration.md")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(file: &str, environment: &[(&str, &str)]) -> Result<Config, ConfigError> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("thetis.toml");
+        std::fs::write(&path, file).unwrap();
+        let environment = environment
+            .iter()
+            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+            .collect();
+        Config::load_from(Some(&path), Some(environment))
+    }
+
+    #[test]
+    fn the_environment_wins_over_the_file() {
+        let config = load(
+            "[nats]\nurl = \"nats://file:4222\"\n[uploader]\nslots = 3",
+            &[
+                ("THETIS_NATS__URL", "nats://env:4222"),
+                ("THETIS_SCHEDULER__LOCATIONS", "s3:a,dc1:gcs:b"),
+                ("THETIS_UPLOADER__TRANSFERS", "5"),
+            ],
+        )
+        .unwrap();
+        assert_eq!(config.nats.url, "nats://env:4222");
+        assert_eq!((config.uploader.slots, config.uploader.transfers), (3, 5));
+        assert_eq!(config.scheduler.locations.len(), 2);
+    }
+
+    #[test]
+    fn a_wrong_key_or_value_is_named() {
+        let said = |file: &str| load(file, &[]).unwrap_err().to_string();
+        assert!(
+            said("[uploader]\nslotz = 3").contains("slotz"),
+            "{}",
+            said("[uploader]\nslotz = 3")
+        );
+        assert!(
+            said("[uploader]\nslots = \"many\"").contains("uploader.slots"),
+            "{}",
+            said("[uploader]\nslots = \"many\"")
+        );
+        assert!(said("[uploader]\nslots = 0").contains("THETIS_UPLOADER__SLOTS"));
+        assert!(said("[scheduler]\nlocations = [\"ftp:x\"]").contains("ftp"));
+        assert!(said("[node]\napi = \"localhost\"").contains("node.api"));
+        assert!(
+            Config::load(Some(Path::new("/nowhere/thetis.toml")))
+                .unwrap_err()
+                .to_string()
+                .contains("/nowhere")
+        );
+    }
+
+    #[test]
+    fn every_key_is_documented() {
+        let text = reference();
+        for key in [
+            "nats.url",
+            "nats.replicas",
+            "store.memory_mb",
+            "store.requests",
+            "store.s3.endpoint",
+            "store.s3.region",
+            "store.s3.access_key_id",
+            "store.s3.secret_access_key",
+            "store.localstorage.root",
+            "node.api",
+            "node.data_dir",
+            "scheduler.listen",
+            "scheduler.sweep_secs",
+            "scheduler.locations",
+            "uploader.slots",
+            "uploader.transfers",
+            "restore.slots",
+            "restore.transfers",
+            "restore.min_free_percent",
+            "log.level",
+            "log.format",
+            "admin.listen",
+            "telemetry.otlp_endpoint",
+        ] {
+            assert!(
+                text.contains(&format!("`{key}`")),
+                "docs/configuration.md says nothing of {key}"
+            );
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! Planning a node's upload.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use catalog::{
+    ChunkFile, Document as _, Limits, LocalTable, Manifest, NodePlan, Planned,
+    key::{OwnKey, Owner, ScyllaManifestKey, TableDir},
+    manifest::NodeFacts,
+    plan::{Frame, Remote, digests, plan},
+};
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use protocol::{Fact, Index};
+use queue::Context as JobContext;
+use scylla::Snapshot;
+use store::Store;
+use tracing::info;
+
+use crate::{
+    SnapshotWorker,
+    failure::Failure,
+    snapshot::{blocking, tables_of},
+};
+
+/// Small objects written or read at once.
+const REQUESTS: usize = 16;
+
+impl SnapshotWorker {
+    /// Writes the plan: chunks, the temporary manifest, and last the plan itself. A plan that is
+    /// there is kept.
+    pub(crate) async fn index(&self, job: Index, ctx: &JobContext) -> Result<Fact, Failure> {
+        let opened = self.stores.open(&job.location).await;
+        let store = opened.map_err(Failure::store(format!("open {}", job.location)))?;
+        let plan_key = OwnKey::NodePlan(job.origin, job.node).to_string();
+        match store.get(&plan_key).await {
+            Ok(body) => {
+                let read = NodePlan::from_json(&body);
+                let plan = read.map_err(|cause| Failure::Unreadable {
+                    key: plan_key,
+                    cause,
+                })?;
+                return Ok(Fact::Indexed(plan.totals));
+            }
+            Err(store::Error::NotFound { .. }) => {}
+            Err(cause) => {
+                return Err(Failure::Store {
+                    attempt: format!("read `{plan_key}`"),
+                    cause,
+                });
+            }
+        }
+        let planned = self.plan(&store, &job, ctx).await?;
+        self.write(&store, &job, &planned, ctx).await?;
+        let totals = planned.plan.totals;
+        info!(
+            run = %job.run, tag = %job.tag, files = totals.files, bytes = totals.bytes,
+            skipped = totals.skipped_files, chunks = totals.chunks, "upload planned"
+        );
+        Ok(Fact::Indexed(totals))
+    }
+
+    /// Compares the snapshot with the bucket. ScyllaDB's own manifests go along with the first chunk.
+    async fn plan(&self, store: &Store, job: &Index, ctx: &JobContext) -> Result<Planned, Failure> {
+        let owner = Owner::new(job.cluster, &self.dc, job.node)?;
+        let snapshots = self.snapshots(job).await?;
+        let own = scylla_manifests(job, &owner, &snapshots)?;
+        let local: Vec<LocalTable> = snapshots
+            .into_iter()
+            .map(|snapshot| snapshot.table)
+            .collect();
+        let remote = remote(store, &owner, &local, ctx).await?;
+        let frame = Frame {
+            owner: &owner,
+            origin: job.origin,
+            task: job.task,
+            tag: &job.tag,
+            units: &job.units,
+            limits: Limits::CHUNK,
+        };
+        let mut planned = plan(&frame, local, &remote)?;
+        for (file, of) in own {
+            let entry = planned.index.iter_mut().find(|e| {
+                (e.keyspace.as_str(), e.table.as_str(), e.version)
+                    == (&*of.keyspace, &*of.table, of.version)
+            });
+            let name = file.key.rsplit('/').next().unwrap_or_default().to_owned();
+            if let Some(entry) = entry {
+                entry.scylla_manifests.push(name);
+            }
+            self.small_files(store, &file).await?;
+        }
+        Ok(planned)
+    }
+
+    /// Stores ScyllaDB's own manifest of a table beside its components.
+    async fn small_files(&self, store: &Store, file: &ChunkFile) -> Result<(), Failure> {
+        let path = self.data_dir.path().join(&file.path);
+        let done = store
+            .put_file(&file.key, &path, file.bytes, None, &|_| ())
+            .await;
+        done.map_err(Failure::store(format!("store `{}`", file.key)))
+            .map(drop)
+    }
+
+    async fn snapshots(&self, job: &Index) -> Result<Vec<Snapshot>, Failure> {
+        let (units, tag) = (job.units.clone(), job.tag.clone());
+        blocking(&self.data_dir, move |data_dir| {
+            let tables = units.iter().flat_map(tables_of);
+            tables
+                .map(|table| data_dir.snapshot(&table, &tag))
+                .collect()
+        })
+        .await
+    }
+
+    async fn write(
+        &self,
+        store: &Store,
+        job: &Index,
+        planned: &Planned,
+        ctx: &JobContext,
+    ) -> Result<(), Failure> {
+        let mut writes = Vec::with_capacity(planned.chunks.len());
+        for chunk in &planned.chunks {
+            let key = OwnKey::Chunk(job.origin, job.node, chunk.chunk).to_string();
+            writes.push(async move {
+                ctx.alive.moved(0);
+                put(store, key, chunk.to_json()).await
+            });
+        }
+        stream::iter(writes)
+            .buffer_unordered(REQUESTS)
+            .try_collect::<()>()
+            .await?;
+        let manifest = Manifest {
+            cluster: job.cluster,
+            dc: self.dc.clone(),
+            node: job.node,
+            task: job.task,
+            tag: job.tag.clone(),
+            info: self.facts(job).await?,
+            schema: String::new(),
+            index: planned.index.clone(),
+        };
+        put(store, manifest.key(true)?.to_string(), manifest.to_bytes()).await?;
+        put(
+            store,
+            OwnKey::NodePlan(job.origin, job.node).to_string(),
+            planned.plan.to_json(),
+        )
+        .await
+    }
+
+    async fn facts(&self, job: &Index) -> Result<NodeFacts, Failure> {
+        Ok(NodeFacts {
+            cluster_name: job.cluster_name.clone(),
+            scylla_version: self.node.version().await?,
+            ip: self.address.clone(),
+            rack: self.rack.clone(),
+            tokens: self.node.tokens(&self.address).await?,
+            shard_count: self.node.shards().await?,
+            cpu_count: std::thread::available_parallelism()
+                .map_or(0, |n| u32::try_from(n.get()).unwrap_or(u32::MAX)),
+            ..NodeFacts::default()
+        })
+    }
+}
+
+/// ScyllaDB's own manifest of each table, as a file to store.
+fn scylla_manifests<'a>(
+    job: &Index,
+    owner: &Owner,
+    snapshots: &'a [Snapshot],
+) -> Result<Vec<(ChunkFile, TableDir)>, Failure> {
+    let file = |snapshot: &'a Snapshot| {
+        let table = &snapshot.table;
+        let dir = TableDir::new(owner, &table.keyspace, &table.table, table.version)?;
+        let key = ScyllaManifestKey {
+            dir: dir.clone(),
+            tag: job.tag.clone(),
+        }
+        .to_string();
+        let name = snapshot
+            .manifest
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy();
+        let path = format!("{}/{name}", table.dir);
+        Ok((
+            ChunkFile {
+                path,
+                key,
+                bytes: snapshot.manifest_bytes,
+                crc32: None,
+            },
+            dir,
+        ))
+    };
+    snapshots.iter().map(file).collect()
+}
+
+/// What the bucket holds of this node, by one listing; and the digests that ids which are used
+/// again need for a comparison.
+async fn remote(
+    store: &Store,
+    owner: &Owner,
+    local: &[LocalTable],
+    ctx: &JobContext,
+) -> Result<Remote, Failure> {
+    let prefix = owner.components();
+    let list = store.list(&prefix).map_ok(|object| {
+        ctx.alive.moved(0);
+        (object.key, object.bytes)
+    });
+    let objects: BTreeMap<String, u64> = list
+        .try_collect()
+        .await
+        .map_err(Failure::store(format!("list `{prefix}`")))?;
+    let fetch = digests(owner, local, &objects)?
+        .into_iter()
+        .map(|key| async move {
+            let body = store
+                .get(&key)
+                .await
+                .map_err(Failure::store(format!("read `{key}`")))?;
+            Ok::<_, Failure>((key, body.to_vec()))
+        });
+    let digests = stream::iter(fetch)
+        .buffer_unordered(REQUESTS)
+        .try_collect()
+        .await?;
+    Ok(Remote { objects, digests })
+}
+
+async fn put(store: &Store, key: String, body: Vec<u8>) -> Result<(), Failure> {
+    let attempt = format!("write `{key}`");
+    store
+        .put(&key, Bytes::from(body))
+        .await
+        .map_err(Failure::store(attempt))
+}

@@ -1,0 +1,68 @@
+//! Taking a node's snapshot.
+
+use protocol::{Fact, SnapshotTag, TableRef, TakeSnapshot, Unit};
+use scylla::DataDir;
+use tracing::info;
+
+use crate::{SnapshotWorker, failure::Failure};
+
+impl SnapshotWorker {
+    /// Takes what is not there yet, a keyspace at a time, and looks that all of it is.
+    pub(crate) async fn take_snapshot(&self, job: TakeSnapshot) -> Result<Fact, Failure> {
+        for stale in job.stale.iter().filter(|stale| **stale != job.tag) {
+            self.node.drop_snapshot(stale, None).await?;
+        }
+        for unit in &job.units {
+            if self.missing(unit, &job.tag).await?.is_none() {
+                continue;
+            }
+            // What a worker that died left behind would be in the way, and may be torn.
+            self.node
+                .drop_snapshot(&job.tag, Some(&unit.keyspace))
+                .await?;
+            let tables = (!unit.all_tables).then_some(&*unit.tables);
+            self.node
+                .take_snapshot(&job.tag, &unit.keyspace, tables)
+                .await?;
+            if let Some(table) = self.missing(unit, &job.tag).await? {
+                return Err(Failure::Unfinished {
+                    tag: job.tag.to_string(),
+                    table: table.to_string(),
+                });
+            }
+            info!(run = %job.run, keyspace = unit.keyspace, tag = %job.tag, "snapshot taken");
+        }
+        Ok(Fact::SnapshotTaken)
+    }
+
+    /// The first table of the unit without a complete snapshot.
+    async fn missing(&self, unit: &Unit, tag: &SnapshotTag) -> Result<Option<TableRef>, Failure> {
+        let (unit, tag) = (unit.clone(), tag.clone());
+        blocking(&self.data_dir, move |data_dir| {
+            for table in tables_of(&unit) {
+                if !data_dir.has_snapshot(&table, &tag)? {
+                    return Ok(Some(table));
+                }
+            }
+            Ok(None)
+        })
+        .await
+    }
+}
+
+pub(crate) fn tables_of(unit: &Unit) -> impl Iterator<Item = TableRef> + '_ {
+    unit.tables.iter().map(|table| TableRef {
+        keyspace: unit.keyspace.clone(),
+        table: table.clone(),
+    })
+}
+
+/// Runs `work`, which waits for a disk, on a thread that may wait.
+pub(crate) async fn blocking<T: Send + 'static>(
+    data_dir: &DataDir,
+    work: impl FnOnce(DataDir) -> Result<T, scylla::Error> + Send + 'static,
+) -> Result<T, Failure> {
+    let data_dir = data_dir.clone();
+    let done = tokio::task::spawn_blocking(move || work(data_dir)).await;
+    Ok(done.expect("looking at files does not panic")?)
+}

@@ -1,0 +1,143 @@
+//! One chunk: read, checked, stored, and proven by a receipt.
+
+use bytes::Bytes;
+use catalog::{Chunk, ChunkFile, Document, Receipt, ReceiptFile, key::OwnKey};
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use protocol::{ChunkStored, Fact, Upload};
+use queue::Context as JobContext;
+use store::Store;
+use tracing::{info, warn};
+
+use crate::{Uploader, failure::Failure};
+
+impl Uploader {
+    /// Stores the job's chunk. A chunk that has its receipt is answered from it.
+    ///
+    /// `None` when the plan is gone: the run was sealed or given up meanwhile.
+    pub(crate) async fn upload(
+        &self,
+        job: &Upload,
+        ctx: &JobContext,
+    ) -> Result<Option<Fact>, Failure> {
+        let attempt = format!("open {}", job.location);
+        let store = self
+            .stores
+            .open(&job.location)
+            .await
+            .map_err(Failure::store(attempt))?;
+        let receipt_key = OwnKey::Receipt(job.origin, job.node, job.chunk).to_string();
+        if let Some(body) = read(&store, &receipt_key).await? {
+            let receipt: Receipt = parse(&receipt_key, &body)?;
+            return Ok(Some(stored(job.chunk, &receipt)));
+        }
+        let chunk_key = OwnKey::Chunk(job.origin, job.node, job.chunk).to_string();
+        let Some(body) = read(&store, &chunk_key).await? else {
+            return self.without_plan(&store, job, chunk_key).await;
+        };
+        let chunk: Chunk = parse(&chunk_key, &body)?;
+        let receipt = self.store_files(&store, job, chunk, ctx).await?;
+        let body = Bytes::from(receipt.to_json());
+        store
+            .put(&receipt_key, body)
+            .await
+            .map_err(Failure::store(format!("write `{receipt_key}`")))?;
+        self.metrics.chunks.inc();
+        info!(run = %job.run, chunk = job.chunk, files = receipt.files.len(), "chunk stored");
+        Ok(Some(stored(job.chunk, &receipt)))
+    }
+
+    /// A chunk without a plan: fine if the whole plan is gone, wrong if the plan is there without it.
+    async fn without_plan(
+        &self,
+        store: &Store,
+        job: &Upload,
+        chunk_key: String,
+    ) -> Result<Option<Fact>, Failure> {
+        let plan_key = OwnKey::NodePlan(job.origin, job.node).to_string();
+        let there = store
+            .bytes(&plan_key)
+            .await
+            .map_err(Failure::store(format!("look for `{plan_key}`")))?;
+        if there.is_some() {
+            return Err(Failure::NoChunk {
+                chunk: job.chunk,
+                key: chunk_key,
+            });
+        }
+        warn!(run = %job.run, chunk = job.chunk, "the plan is gone, so the run has ended; leaving the chunk");
+        Ok(None)
+    }
+
+    /// Stores each file, several at once; the receipt lists them as the chunk does. The first failure
+    /// ends it; what is stored stays.
+    async fn store_files(
+        &self,
+        store: &Store,
+        job: &Upload,
+        chunk: Chunk,
+        ctx: &JobContext,
+    ) -> Result<Receipt, Failure> {
+        let files: Vec<ReceiptFile> = stream::iter(chunk.files)
+            .map(|file| self.store_file(store, file, ctx))
+            .buffered(self.transfers)
+            .try_collect()
+            .await?;
+        Ok(Receipt {
+            chunk: job.chunk,
+            files,
+        })
+    }
+
+    async fn store_file(
+        &self,
+        store: &Store,
+        file: ChunkFile,
+        ctx: &JobContext,
+    ) -> Result<ReceiptFile, Failure> {
+        let path = self.data_dir.join(&file.path);
+        let moved = |bytes| {
+            self.metrics.sent.inc_by(bytes);
+            ctx.alive.moved(bytes);
+        };
+        let attempt = || format!("store {} as `{}`", path.display(), file.key);
+        let done = store
+            .put_file(&file.key, &path, file.bytes, file.crc32, &moved)
+            .await;
+        let done = done.map_err(Failure::store(attempt()))?;
+        self.metrics.files.inc();
+        Ok(ReceiptFile {
+            key: file.key,
+            bytes: done.bytes,
+            crc32: done.crc32,
+        })
+    }
+}
+
+/// The object's content; `None` if there is none.
+pub(crate) async fn read(store: &Store, key: &str) -> Result<Option<Bytes>, Failure> {
+    match store.get(key).await {
+        Ok(body) => Ok(Some(body)),
+        Err(store::Error::NotFound { .. }) => Ok(None),
+        Err(cause) => Err(Failure::Store {
+            attempt: format!("read `{key}`"),
+            cause,
+        }),
+    }
+}
+
+/// Reads a document that lies under `key`.
+pub(crate) fn parse<T: Document>(key: &str, body: &[u8]) -> Result<T, Failure> {
+    T::from_json(body).map_err(|cause| Failure::Unreadable {
+        key: key.to_owned(),
+        cause,
+    })
+}
+
+fn stored(chunk: u32, receipt: &Receipt) -> Fact {
+    let bytes = receipt.files.iter().map(|f| f.bytes).sum();
+    Fact::ChunkStored(ChunkStored {
+        chunk,
+        files: receipt.files.len() as u64,
+        bytes,
+    })
+}
