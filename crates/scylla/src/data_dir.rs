@@ -3,20 +3,25 @@
 //! All calls block; they are for a blocking thread.
 
 use std::{
-    fs, io,
+    collections::BTreeSet,
+    fs,
+    io::{self, Read as _, Seek as _, SeekFrom},
     path::{Path, PathBuf},
     time::SystemTime,
 };
 
-use catalog::{LocalFile, LocalTable, SsTable, TableVersion, sstable};
+use catalog::{LocalFile, LocalTable, Name, SsTable, TableVersion, segment};
 use protocol::{SnapshotTag, TableRef};
+use serde::Deserialize;
 
-use crate::{Error, read_digest};
+use crate::{Error, read_digest, sstable};
 
 /// ScyllaDB's own list of a snapshot. Written last: where it is, the snapshot is complete.
 const MANIFEST: &str = "manifest.json";
 /// Longest file that is read whole: a TOC has about a hundred bytes, a digest ten.
 const SMALL: u64 = 64 << 10;
+/// Where a manifest's last brace is, blanks and all.
+const TAIL: u64 = 16;
 
 /// A data directory.
 #[derive(Clone, Debug)]
@@ -117,11 +122,11 @@ impl DataDir {
         Ok(self.snapshot_dir(table, tag)?.is_some())
     }
 
-    /// Lists a table's snapshot: each SSTable by its TOC, with sizes and digest.
+    /// Lists a table's snapshot, the newest should two tables of that name have one: each SSTable by its TOC, with sizes and digest.
     ///
     /// # Errors
     /// [`Error::NoSnapshot`] if it is not there or not complete, [`Error::NoComponent`] if a file
-    /// is missing that a TOC lists.
+    /// is missing that a TOC or the snapshot's own manifest lists, a TOC itself among them.
     pub fn snapshot(&self, table: &TableRef, tag: &SnapshotTag) -> Result<Snapshot, Error> {
         let missing = || Error::NoSnapshot {
             table: table.to_string(),
@@ -129,20 +134,14 @@ impl DataDir {
         };
         let (dir, version) = self.snapshot_dir(table, tag)?.ok_or_else(missing)?;
         let mut sstables = Vec::new();
-        for entry in fs::read_dir(&dir).map_err(Error::file("list", &dir))? {
-            let entry = entry.map_err(Error::file("list", &dir))?;
-            let Some(file) = entry.file_name().to_str().map(str::to_owned) else {
-                continue;
-            };
-            if let Some(name) = file.strip_suffix(&format!("-{}", sstable::TOC)) {
-                sstables.push(read_sstable(&dir, name)?);
-            }
+        for name in names_of(&dir)? {
+            sstables.push(read_sstable(&dir, &name)?);
         }
-        sstables.sort_by(|a, b| a.name.cmp(&b.name));
         let manifest = dir.join(MANIFEST);
         let manifest_bytes = fs::metadata(&manifest)
             .map_err(Error::file("look at", &manifest))?
             .len();
+        check_manifest(&dir, &manifest, &sstables)?;
         let below = dir.strip_prefix(&self.0).unwrap_or(&dir);
         let table = LocalTable {
             keyspace: table.keyspace.clone(),
@@ -163,56 +162,140 @@ impl DataDir {
         table: &TableRef,
         tag: &SnapshotTag,
     ) -> Result<Option<(PathBuf, TableVersion)>, Error> {
+        let mut newest: Option<(SystemTime, PathBuf, TableVersion)> = None;
         for dir in self.table_dirs(table)? {
             let snapshot = dir.path.join("snapshots").join(tag.as_str());
             let manifest = snapshot.join(MANIFEST);
-            if manifest
-                .try_exists()
-                .map_err(Error::file("look at", &manifest))?
-            {
-                return Ok(Some((snapshot, dir.version)));
+            if !is_whole(&manifest)? {
+                continue;
+            }
+            let taken = fs::metadata(&manifest).and_then(|m| m.modified());
+            let taken = taken.map_err(Error::file("look at", &manifest))?;
+            if newest.as_ref().is_none_or(|(other, _, _)| *other < taken) {
+                newest = Some((taken, snapshot, dir.version));
             }
         }
-        Ok(None)
+        Ok(newest.map(|(_, dir, version)| (dir, version)))
     }
+}
+
+/// Whether a snapshot's manifest is there from its first to its last byte: a node that dies while
+/// it writes leaves a part.
+fn is_whole(manifest: &Path) -> Result<bool, Error> {
+    let mut file = match fs::File::open(manifest) {
+        Ok(file) => file,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(e) => return Err(Error::file("open", manifest)(e)),
+    };
+    let failed = |cause| Error::file("read", manifest)(cause);
+    let bytes = file.seek(SeekFrom::End(0)).map_err(failed)?;
+    let last = bytes.saturating_sub(TAIL);
+    file.seek(SeekFrom::Start(last)).map_err(failed)?;
+    let mut tail = Vec::new();
+    file.take(TAIL).read_to_end(&mut tail).map_err(failed)?;
+    Ok(tail.trim_ascii_end().ends_with(b"}"))
+}
+
+/// Names of all SSTables that have a file in `dir`, in order.
+fn names_of(dir: &Path) -> Result<BTreeSet<String>, Error> {
+    let mut names = BTreeSet::new();
+    for entry in fs::read_dir(dir).map_err(Error::file("list", dir))? {
+        let entry = entry.map_err(Error::file("list", dir))?;
+        let name = entry.file_name();
+        let name = name.to_str().and_then(|name| name.parse::<Name>().ok());
+        names.extend(name.map(|name| name.sstable));
+    }
+    Ok(names)
+}
+
+/// What a snapshot's own manifest says of its SSTables, in its newer and its older form.
+#[derive(Deserialize)]
+struct ScyllaManifest {
+    #[serde(default)]
+    sstables: Option<Vec<ScyllaEntry>>,
+    #[serde(default)]
+    files: Option<Vec<String>>,
+}
+
+#[derive(Deserialize)]
+struct ScyllaEntry {
+    #[serde(default)]
+    toc_name: Option<String>,
+}
+
+/// Makes sure that every SSTable the snapshot's own manifest names is there.
+fn check_manifest(dir: &Path, manifest: &Path, found: &[SsTable]) -> Result<(), Error> {
+    let file = fs::File::open(manifest).map_err(Error::file("open", manifest))?;
+    let said: ScyllaManifest = serde_json::from_reader(io::BufReader::new(file))
+        .map_err(|cause| Error::file("read", manifest)(cause.into()))?;
+    let tocs = said.sstables.into_iter().flatten();
+    let tocs = tocs.filter_map(|entry| entry.toc_name);
+    for name in tocs.chain(said.files.into_iter().flatten()) {
+        let Ok(name) = name.parse::<Name>() else {
+            continue;
+        };
+        if found
+            .binary_search_by(|sstable| sstable.name.cmp(&name.sstable))
+            .is_err()
+        {
+            return Err(Error::NoComponent {
+                sstable: dir.join(&name.sstable),
+                component: name.component,
+            });
+        }
+    }
+    Ok(())
 }
 
 /// Reads what an SSTable consists of.
 fn read_sstable(dir: &Path, sstable: &str) -> Result<SsTable, Error> {
-    let toc_path = dir.join(format!("{sstable}-{}", sstable::TOC));
-    let toc = String::from_utf8_lossy(&read_small(&toc_path)?).into_owned();
+    let path = |component: &str| dir.join(format!("{sstable}-{component}"));
+    size_of(dir, sstable, sstable::TOC)?;
+    let toc = String::from_utf8_lossy(&read_small(&path(sstable::TOC))?).into_owned();
+    let components = sstable::read_toc(&toc).map_err(|cause| Error::Toc {
+        path: path(sstable::TOC),
+        cause,
+    })?;
     let mut files = Vec::new();
-    for component in toc.lines().map(str::trim).filter(|line| !line.is_empty()) {
-        let name = format!("{sstable}-{}", name(component)?);
-        let bytes = match fs::metadata(dir.join(&name)) {
-            Ok(metadata) => metadata.len(),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                return Err(Error::NoComponent {
-                    sstable: dir.join(sstable),
-                    component: component.to_owned(),
-                });
-            }
-            Err(e) => return Err(Error::file("look at", dir.join(name))(e)),
-        };
-        files.push(LocalFile { name, bytes });
+    let mut digest = None;
+    for component in components {
+        files.push(LocalFile {
+            bytes: size_of(dir, sstable, component)?,
+            name: format!("{sstable}-{component}"),
+        });
+        if component.starts_with("Digest.") {
+            digest = Some((component, read_small(&path(component))?));
+        }
     }
-    files.sort_by(|a, b| a.name.cmp(&b.name));
-    let digest_name = format!("{sstable}-{}", sstable::DIGEST);
-    let digest = match files.iter().any(|file| file.name == digest_name) {
-        true => Some(read_small(&dir.join(digest_name))?),
-        false => None,
-    };
-    let crc32 = digest.as_deref().and_then(read_digest);
+    let crc32 = digest
+        .as_ref()
+        .filter(|(component, _)| *component == sstable::DIGEST)
+        .and_then(|(_, content)| read_digest(content));
     Ok(SsTable {
         name: sstable.to_owned(),
         files,
         crc32,
-        digest,
+        digest: digest.map(|(_, content)| content),
     })
 }
 
+/// Bytes of a component, which must be a file and not a link to one elsewhere.
+fn size_of(dir: &Path, sstable: &str, component: &str) -> Result<u64, Error> {
+    let path = dir.join(format!("{sstable}-{component}"));
+    match fs::symlink_metadata(&path) {
+        Ok(metadata) if metadata.is_file() => Ok(metadata.len()),
+        Ok(_) => Err(Error::file("read", path)(io::Error::other(
+            "it is not a file",
+        ))),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Err(Error::NoComponent {
+            sstable: dir.join(sstable),
+            component: component.to_owned(),
+        }),
+        Err(e) => Err(Error::file("look at", path)(e)),
+    }
+}
+
 fn read_small(path: &Path) -> Result<Vec<u8>, Error> {
-    use io::Read as _;
     let mut content = Vec::new();
     let file = fs::File::open(path).map_err(Error::file("open", path))?;
     file.take(SMALL)
@@ -223,12 +306,7 @@ fn read_small(path: &Path) -> Result<Vec<u8>, Error> {
 
 /// A name that stays where it is put.
 fn name(text: &str) -> Result<&str, Error> {
-    let leads_away = text.is_empty() || text == "." || text == ".." || text.contains(['/', '\0']);
-    if leads_away {
-        Err(Error::Name(text.to_owned()))
-    } else {
-        Ok(text)
-    }
+    segment::check(text).map_err(|_| Error::Name(text.to_owned()))
 }
 
 #[cfg(test)]
@@ -306,6 +384,53 @@ mod tests {
             .snapshot(&table(), &tag())
             .unwrap_err();
         assert!(matches!(error, Error::NoComponent { component, .. } if component == "Data.db"));
+    }
+
+    #[test]
+    fn an_sstable_without_its_toc_is_not_passed_over() {
+        let (folder, dir) = sample();
+        let toc = dir.join(format!("{SSTABLE}-TOC.txt"));
+        let snapshot = || DataDir::new(folder.path()).snapshot(&table(), &tag());
+        fs::write(dir.join("manifest.json"), "{}").unwrap();
+        fs::write(&toc, "TOC.txt\nDat").unwrap();
+        assert!(matches!(snapshot().unwrap_err(), Error::Toc { .. }));
+        fs::remove_file(&toc).unwrap();
+        let error = snapshot().unwrap_err();
+        assert!(matches!(error, Error::NoComponent { component, .. } if component == "TOC.txt"));
+        for entry in fs::read_dir(&dir).unwrap() {
+            fs::remove_file(entry.unwrap().path()).unwrap();
+        }
+        for said in [
+            format!(r#"{{"sstables":[{{"toc_name":"{SSTABLE}-TOC.txt"}}]}}"#),
+            format!(r#"{{"files":["{SSTABLE}-Data.db"]}}"#),
+        ] {
+            fs::write(dir.join("manifest.json"), said).unwrap();
+            let error = snapshot().unwrap_err();
+            assert!(matches!(error, Error::NoComponent { .. }), "{error}");
+        }
+        fs::write(dir.join("manifest.json"), "{}\n").unwrap();
+        assert_eq!(snapshot().unwrap().table.sstables, []);
+    }
+
+    #[test]
+    fn a_manifest_cut_short_completes_nothing() {
+        let (folder, dir) = sample();
+        for torn in ["", r#"{"sstables":[{"#] {
+            fs::write(dir.join("manifest.json"), torn).unwrap();
+            let data = DataDir::new(folder.path());
+            assert!(!data.has_snapshot(&table(), &tag()).unwrap());
+        }
+    }
+
+    #[test]
+    fn a_link_to_elsewhere_is_no_component() {
+        let (folder, dir) = sample();
+        fs::write(dir.join("manifest.json"), "{}").unwrap();
+        let data = dir.join(format!("{SSTABLE}-Data.db"));
+        fs::remove_file(&data).unwrap();
+        std::os::unix::fs::symlink("/etc/passwd", &data).unwrap();
+        let error = DataDir::new(folder.path()).snapshot(&table(), &tag());
+        assert!(matches!(error, Err(Error::File { .. })));
     }
 
     #[test]

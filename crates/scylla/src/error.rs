@@ -48,7 +48,15 @@ pub enum Error {
         /// The node's words.
         message: String,
     },
-    /// The keyspace or table is not there.
+    /// The keyspace is not there.
+    #[error("cannot {attempt}: {message}")]
+    NoSuchKeyspace {
+        /// What was asked.
+        attempt: String,
+        /// The node's words.
+        message: String,
+    },
+    /// The table is not there.
     #[error("cannot {attempt}: {message}")]
     NoSuchTable {
         /// What was asked.
@@ -67,9 +75,25 @@ pub enum Error {
     /// Something goes on; ask again. An answer to waiting for a task.
     #[error("still running")]
     StillRunning,
-    /// An SSTable is damaged.
+    /// The rows of an SSTable are not those its digest was made from.
+    #[error("cannot {attempt}: an SSTable is damaged: {message}")]
+    DigestMismatch {
+        /// What was asked.
+        attempt: String,
+        /// The node's words.
+        message: String,
+    },
+    /// An SSTable cannot be read.
     #[error("cannot {attempt}: an SSTable is damaged: {message}")]
     Malformed {
+        /// What was asked.
+        attempt: String,
+        /// The node's words.
+        message: String,
+    },
+    /// The table is a view, or belongs to an index: its rows follow from another table's.
+    #[error("cannot {attempt}: it is a view or an index ({message})")]
+    View {
         /// What was asked.
         attempt: String,
         /// The node's words.
@@ -131,6 +155,15 @@ pub enum Error {
         /// The snapshot.
         tag: String,
     },
+    /// A TOC is damaged.
+    #[error("`{}` is damaged", path.display())]
+    Toc {
+        /// The TOC.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        cause: crate::sstable::InvalidToc,
+    },
     /// A file that a TOC lists is not there.
     #[error("SSTable {} lacks its component {component}, which its TOC lists", sstable.display())]
     NoComponent {
@@ -155,15 +188,19 @@ impl Error {
             | Self::Refused { status: 500.., .. } => true,
             Self::Address(_)
             | Self::SnapshotExists { .. }
+            | Self::NoSuchKeyspace { .. }
             | Self::NoSuchTable { .. }
             | Self::NoSuchTask { .. }
+            | Self::DigestMismatch { .. }
             | Self::Malformed { .. }
+            | Self::View { .. }
             | Self::Refused { .. }
             | Self::Answer { .. }
             | Self::File { .. }
             | Self::Name(_)
             | Self::NoTableDir { .. }
             | Self::NoSnapshot { .. }
+            | Self::Toc { .. }
             | Self::NoComponent { .. } => false,
         }
     }
@@ -185,27 +222,36 @@ impl Error {
         let attempt = attempt.to_owned();
         let says = |text: &str| message.contains(text);
         match status {
-            404 if message == "Not found" => Self::NotReady {
+            // An unknown path; and a host id or a gossiper that is not there yet.
+            404 => Self::NotReady {
                 api: api.to_owned(),
                 attempt,
             },
             408 => Self::StillRunning,
+            _ if NOT_READY.iter().any(|text| says(text)) => Self::NotReady {
+                api: api.to_owned(),
+                attempt,
+            },
             _ if says("Already loading SSTables") => Self::AlreadyLoading,
             _ if says("already exists") && says("snapshot") => {
                 Self::SnapshotExists { attempt, message }
             }
-            _ if says("Can't find a keyspace")
-                || says("Can't find a column family")
+            _ if says("find a keyspace") || says("no_such_keyspace") => {
+                Self::NoSuchKeyspace { attempt, message }
+            }
+            _ if says("find a column family")
                 || says("no_such_column_family")
                 || (says("Column family") && says("not found")) =>
             {
                 Self::NoSuchTable { attempt, message }
             }
             _ if says("task with id") && says("not found") => Self::NoSuchTask { attempt, message },
-            _ if says("malformed_sstable_exception") || says("Digest mismatch") => {
-                Self::Malformed { attempt, message }
+            _ if says("Digest mismatch") => Self::DigestMismatch { attempt, message },
+            _ if says("Materialized View") => Self::View { attempt, message },
+            _ if says("error system:28") || says("No space left") => {
+                Self::DiskFull { attempt, message }
             }
-            _ if says("error system:28") => Self::DiskFull { attempt, message },
+            _ if says("malformed_sstable_exception") => Self::Malformed { attempt, message },
             _ => Self::Refused {
                 attempt,
                 status,
@@ -214,6 +260,9 @@ impl Error {
         }
     }
 }
+
+/// What a node says that is about to work, or about to stop, under another status than 404.
+const NOT_READY: [&str; 2] = ["gossiper is not ready yet", "gate closed"];
 
 #[cfg(test)]
 mod tests {
@@ -232,8 +281,27 @@ mod tests {
         assert!(matches!(meant(408, "timedout"), Error::StillRunning));
         assert!(matches!(
             meant(400, "Can't find a keyspace k"),
+            Error::NoSuchKeyspace { .. }
+        ));
+        assert!(matches!(
+            meant(400, "Can't find a column family t in keyspace k"),
             Error::NoSuchTable { .. }
         ));
+        for starting in [
+            (404, "local host ID is not yet set"),
+            (500, "std::runtime_error (The gossiper is not ready yet)"),
+            (
+                500,
+                "seastar::named_gate_closed_exception (snapshot_ctl gate closed)",
+            ),
+        ] {
+            let error = meant(starting.0, starting.1);
+            assert!(matches!(error, Error::NotReady { .. }) && error.retry());
+        }
+        let view = "Failed to load new sstables: std::runtime_error (Loading Materialized View SSTables is not supported. Re-create the view instead.)";
+        assert!(matches!(meant(500, view), Error::View { .. }));
+        let torn = "sstables::malformed_sstable_exception (End of file)";
+        assert!(matches!(meant(500, torn), Error::Malformed { .. }));
         assert!(matches!(
             meant(400, "Column family 'ks:t' not found"),
             Error::NoSuchTable { .. }
@@ -243,7 +311,7 @@ mod tests {
             Error::NoSuchTask { .. }
         ));
         let damaged = "sstables::malformed_sstable_exception (Failed to read partition due to Digest mismatch: expected=1, actual=2)";
-        assert!(matches!(meant(500, damaged), Error::Malformed { .. }));
+        assert!(matches!(meant(500, damaged), Error::DigestMismatch { .. }));
         assert!(matches!(
             meant(500, "std::system_error (error system:28, No space left)"),
             Error::DiskFull { .. }

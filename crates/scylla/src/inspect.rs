@@ -3,12 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use catalog::filter::{DcFilter, Filter, skip};
+use futures::{StreamExt as _, TryStreamExt as _, stream};
 use protocol::{Inspect, Inspected, NodeInfo, TableRef, Unit};
 
 use crate::{
     Error, Node,
-    node::{Keyspaces, Range, Replication},
+    node::{Keyspaces, Range, Replication, ViewBuild},
 };
+
+/// Questions asked at once: a cluster may have thousands of tables.
+const AT_ONCE: usize = 16;
 
 /// Why a cluster was not inspected.
 #[derive(Debug, thiserror::Error)]
@@ -24,9 +28,12 @@ pub enum InspectError {
 impl Node {
     /// Looks at the cluster through this node. Changes nothing.
     ///
-    /// Only users' keyspaces are looked at. Tables that ScyllaDB fills itself are left out: logs of
-    /// changes, Paxos state, and the tables behind indexes, told by the name `<index>_index` beside
-    /// a base table; views can't be told from tables without CQL and are taken like them.
+    /// Only users' keyspaces are looked at, and of those only the ones that the chosen datacenters
+    /// hold something of. Tables that ScyllaDB fills itself are left out: logs of changes, Paxos
+    /// state, and views with the tables behind indexes. The latter are told from tables by what
+    /// the node says of their build: of a view that some node has begun to build it says so, and
+    /// of anything else that it knows nothing. A view that nobody has begun to build is taken for
+    /// a table.
     ///
     /// # Errors
     /// [`InspectError`].
@@ -34,8 +41,8 @@ impl Node {
         let tables = Filter::new(&ask.keyspace)?;
         let dcs = DcFilter::new(&ask.dc)?;
         let nodes = self.look_at_nodes(&dcs).await?;
-        let units = self.choose_units(&tables).await?;
-        let uncovered = self.look_for_holes(&nodes, &units).await?;
+        let chosen = self.choose_units(&tables).await?;
+        let (units, uncovered) = self.look_for_holes(&nodes, chosen).await?;
         Ok(Inspected {
             cluster_name: self.cluster_name().await?,
             nodes,
@@ -47,88 +54,107 @@ impl Node {
     async fn look_at_nodes(&self, dcs: &DcFilter) -> Result<Vec<NodeInfo>, Error> {
         let live: BTreeSet<String> = self.live().await?.into_iter().collect();
         let moving: BTreeSet<String> = self.moving().await?.into_iter().collect();
-        let mut nodes = Vec::new();
-        for (address, node) in self.host_ids().await? {
-            let dc = self.datacenter(&address).await?;
-            let rack = self.rack(&address).await?;
-            let up = live.contains(&address) && !moving.contains(&address);
-            let chosen = dcs.takes(&dc);
-            nodes.push(NodeInfo {
+        let all = self.host_ids().await?.into_iter();
+        let look = all.map(async |(address, node)| {
+            let (dc, rack) = (self.datacenter(&address), self.rack(&address));
+            let (dc, rack) = futures::try_join!(dc, rack)?;
+            Ok(NodeInfo {
+                up: live.contains(&address) && !moving.contains(&address),
+                chosen: dcs.takes(&dc),
                 node,
                 address,
                 dc,
                 rack,
-                up,
-                chosen,
-            });
-        }
-        Ok(nodes)
+            })
+        });
+        stream::iter(look).buffered(AT_ONCE).try_collect().await
     }
 
     async fn choose_units(&self, filter: &Filter) -> Result<Vec<Unit>, Error> {
-        let mut keyspaces = BTreeMap::new();
-        for replication in [Replication::Vnodes, Replication::Tablets] {
-            let tablets = replication == Replication::Tablets;
-            let user = self.keyspaces(Keyspaces::User, replication).await?;
-            let spread: BTreeSet<String> = self
-                .keyspaces(Keyspaces::NonLocal, replication)
-                .await?
-                .into_iter()
-                .collect();
-            keyspaces.extend(
-                user.into_iter()
-                    .filter(|name| spread.contains(name))
-                    .map(|name| (name, tablets)),
-            );
-        }
-        let mut all: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        let mut here: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for TableRef { keyspace, table } in self.tables().await? {
-            all.entry(keyspace).or_default().push(table);
+            if skip(&keyspace, &table).is_none() {
+                here.entry(keyspace).or_default().push(table);
+            }
         }
-        let unit = |(keyspace, tablets): (String, bool)| {
-            let mut here = all.remove(&keyspace)?;
-            let total = here.len();
-            here.retain(|table| skip(&keyspace, table).is_none() && filter.takes(&keyspace, table));
-            here.sort();
-            let all_tables = here.len() == total;
-            (!here.is_empty()).then_some(Unit {
+        let mut units = Vec::new();
+        for (keyspace, tablets) in self.users_keyspaces().await? {
+            let tables = here.remove(&keyspace).unwrap_or_default();
+            // Views of a keyspace of which nothing is wanted need not be known.
+            if !tables.iter().any(|table| filter.takes(&keyspace, table)) {
+                continue;
+            }
+            let mut tables = self.without_views(&keyspace, tables).await?;
+            let total = tables.len();
+            tables.retain(|table| filter.takes(&keyspace, table));
+            tables.sort();
+            units.push(Unit {
+                all_tables: tables.len() == total,
                 keyspace,
-                tables: here,
-                all_tables,
+                tables,
                 tablets,
-            })
-        };
-        Ok(keyspaces.into_iter().filter_map(unit).collect())
+            });
+        }
+        units.retain(|unit| !unit.tables.is_empty());
+        Ok(units)
     }
 
-    /// Ranges that no live node of the chosen datacenters holds, a text for each keyspace.
+    /// Names of users' keyspaces, and whether tablets spread them.
+    async fn users_keyspaces(&self) -> Result<BTreeMap<String, bool>, Error> {
+        let mut keyspaces = BTreeMap::new();
+        // A node that does not know of tablets lists all of them twice: they have none.
+        for replication in [Replication::Tablets, Replication::Vnodes] {
+            let user = self.keyspaces(Keyspaces::User, replication).await?;
+            let spread = self.keyspaces(Keyspaces::NonLocal, replication).await?;
+            let spread: BTreeSet<String> = spread.into_iter().collect();
+            let tablets = replication == Replication::Tablets;
+            let both = user.into_iter().filter(|name| spread.contains(name));
+            keyspaces.extend(both.map(|name| (name, tablets)));
+        }
+        Ok(keyspaces)
+    }
+
+    async fn without_views(
+        &self,
+        keyspace: &str,
+        tables: Vec<String>,
+    ) -> Result<Vec<String>, Error> {
+        let look = tables.into_iter().map(async |table| {
+            let table = TableRef {
+                keyspace: keyspace.to_owned(),
+                table,
+            };
+            let builds = self.view_build(&table).await?;
+            let view = builds.values().any(|state| *state != ViewBuild::Unknown);
+            Ok((!view).then_some(table.table))
+        });
+        let all: Vec<Option<String>> = stream::iter(look).buffered(AT_ONCE).try_collect().await?;
+        Ok(all.into_iter().flatten().collect())
+    }
+
+    /// Leaves out units that the chosen datacenters hold nothing of; of the rest, tells the ranges
+    /// that no live node there holds, a text for each keyspace.
     async fn look_for_holes(
         &self,
         nodes: &[NodeInfo],
-        units: &[Unit],
-    ) -> Result<Vec<String>, Error> {
-        let able: BTreeSet<&str> = nodes
-            .iter()
-            .filter(|n| n.up && n.chosen)
-            .map(|n| &*n.address)
-            .collect();
-        let mut texts = Vec::new();
+        units: Vec<Unit>,
+    ) -> Result<(Vec<Unit>, Vec<String>), Error> {
+        let addresses = |of: &dyn Fn(&NodeInfo) -> bool| {
+            let nodes = nodes.iter().filter(|node| of(node));
+            nodes.map(|node| &*node.address).collect::<BTreeSet<_>>()
+        };
+        let chosen = addresses(&|node| node.chosen);
+        let able = addresses(&|node| node.chosen && node.up);
+        let held = |range: &Range, by: &BTreeSet<&str>| {
+            range.endpoints.iter().any(|one| by.contains(&**one))
+        };
+        let (mut kept, mut texts) = (Vec::new(), Vec::new());
         for unit in units {
-            let mut ranges: Vec<Range> = Vec::new();
-            if unit.tablets {
-                for table in &unit.tables {
-                    ranges.extend(self.ranges(&unit.keyspace, Some(table)).await?);
-                }
-            } else {
-                ranges = self.ranges(&unit.keyspace, None).await?;
+            let ranges = self.ranges_of(&unit).await?;
+            if !ranges.is_empty() && !ranges.iter().any(|range| held(range, &chosen)) {
+                continue;
             }
-            let held = |range: &Range| {
-                range
-                    .endpoints
-                    .iter()
-                    .any(|endpoint| able.contains(&**endpoint))
-            };
-            let open: Vec<&Range> = ranges.iter().filter(|range| !held(range)).collect();
+            let open: Vec<&Range> = ranges.iter().filter(|range| !held(range, &able)).collect();
             if let Some(first) = open.first() {
                 texts.push(format!(
                     "{}: {} of {} token ranges have no live replica, the first being ({}, {}]",
@@ -139,7 +165,20 @@ impl Node {
                     first.end_token
                 ));
             }
+            kept.push(unit);
         }
-        Ok(texts)
+        Ok((kept, texts))
+    }
+
+    /// Token ranges of a unit: of the keyspace, or of each table where tablets spread it.
+    async fn ranges_of(&self, unit: &Unit) -> Result<Vec<Range>, Error> {
+        if !unit.tablets {
+            return self.ranges(&unit.keyspace, None).await;
+        }
+        let mut look = Vec::with_capacity(unit.tables.len());
+        for table in &unit.tables {
+            look.push(self.ranges(&unit.keyspace, Some(table)));
+        }
+        stream::iter(look).buffered(AT_ONCE).try_concat().await
     }
 }

@@ -18,9 +18,13 @@ mod digest;
 mod error;
 mod inspect;
 mod node;
+pub mod sstable;
 
 pub use data_dir::{DataDir, Snapshot, TableDir};
 pub use digest::{crc32_of, read_digest};
 pub use error::Error;
 pub use inspect::InspectError;
-pub use node::{Keyspaces, LoadOptions, Node, Range, Replication, SnapshotSize};
+pub use node::{
+    Keyspaces, LoadOptions, NativeBackup, NativeRestore, Node, Range, RepairState, Replication,
+    Scope, SnapshotSize, Task, TaskState, TaskSummary, ViewBuild,
+};

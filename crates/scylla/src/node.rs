@@ -1,15 +1,21 @@
 //! The REST API of one node: the calls that backup and restore need.
 
 mod call;
+mod repair;
+mod schema;
 mod snapshot;
 mod table;
+mod task;
 mod topology;
 
 use std::time::Duration;
 
 pub use self::{
+    repair::RepairState,
+    schema::ViewBuild,
     snapshot::SnapshotSize,
     table::LoadOptions,
+    task::{NativeBackup, NativeRestore, Scope, Task, TaskState, TaskSummary},
     topology::{Keyspaces, Range, Replication},
 };
 use crate::Error;
@@ -17,7 +23,7 @@ use crate::Error;
 /// Connecting to a node on the same machine or network.
 const CONNECT: Duration = Duration::from_secs(5);
 /// Questions that a node answers from memory.
-pub(crate) const SHORT: Duration = Duration::from_secs(30);
+pub(crate) const SHORT: Duration = Duration::from_secs(10);
 /// Flushes, snapshots and switches that wait for the node's disk or for raft: as ScyllaDB Manager.
 pub(crate) const LONG: Duration = Duration::from_secs(30 * 60);
 
@@ -58,3 +64,6 @@ impl Node {
         &self.api
     }
 }
+
+#[cfg(test)]
+mod tests;

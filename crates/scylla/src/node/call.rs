@@ -14,6 +14,7 @@ pub(crate) struct Call<'a> {
     method: Method,
     path: String,
     query: Vec<(&'static str, String)>,
+    body: Option<Vec<u8>>,
     attempt: String,
     limit: Option<Duration>,
 }
@@ -40,6 +41,7 @@ impl Node {
             method,
             path,
             query: Vec::new(),
+            body: None,
             attempt: attempt.into(),
             limit: Some(super::SHORT),
         }
@@ -49,6 +51,12 @@ impl Node {
 impl Call<'_> {
     pub(crate) fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.query.push((name, value.into()));
+        self
+    }
+
+    /// Sends `content` along as JSON.
+    pub(crate) fn body(mut self, content: &[String]) -> Self {
+        self.body = Some(serde_json::to_vec(content).expect("text is plain data"));
         self
     }
 
@@ -86,6 +94,11 @@ impl Call<'_> {
         let mark = if query.is_empty() { "" } else { "?" };
         let url = format!("{}{}{mark}{}", self.node.api, self.path, query.join("&"));
         let mut request = self.node.http.request(self.method.clone(), url);
+        if let Some(body) = &self.body {
+            request = request
+                .header("content-type", "application/json")
+                .body(body.clone());
+        }
         if let Some(limit) = self.limit {
             request = request.timeout(limit);
         }

@@ -69,9 +69,9 @@ impl Node {
     /// # Errors
     /// As for every call: [`Error`].
     pub async fn snapshots(&self) -> Result<Vec<SnapshotSize>, Error> {
-        let all: Vec<Tagged> = self
-            .get(&["storage_service", "snapshots"], "list snapshots")
-            .await?;
+        let path = ["storage_service", "snapshots"];
+        let call = self.call(Method::GET, &path, "list snapshots");
+        let all: Vec<Tagged> = call.within(LONG).read().await?;
         let parts = |Tagged { key, value }| {
             value.into_iter().map(move |part| SnapshotSize {
                 tag: String::clone(&key),

@@ -54,14 +54,29 @@ impl Node {
         .await
     }
 
+    /// Writes to disk what the node holds in memory of a keyspace's tables; of all of them if
+    /// `tables` is empty.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchKeyspace`] or [`Error::NoSuchTable`].
+    pub async fn flush(&self, keyspace: &str, tables: &[String]) -> Result<(), Error> {
+        let attempt = format!("flush {keyspace}");
+        let path = ["storage_service", "keyspace_flush", keyspace];
+        let mut call = self.call(Method::POST, &path, attempt).within(super::LONG);
+        if !tables.is_empty() {
+            call = call.with("cf", tables.join(","));
+        }
+        call.done().await
+    }
+
     /// Takes in all SSTables in the table's `upload` directory and deletes them there, the latter
     /// shortly after the answer.
     ///
     /// May take hours, and goes on in the node if this future is dropped.
     ///
     /// # Errors
-    /// [`Error::AlreadyLoading`] while another load goes on; [`Error::Malformed`] for a damaged
-    /// SSTable. What was taken in stays.
+    /// [`Error::AlreadyLoading`] while another load goes on; [`Error::DigestMismatch`] or
+    /// [`Error::Malformed`] for a damaged SSTable; [`Error::View`] for a view. What was taken in stays.
     pub async fn load(&self, table: &TableRef, options: LoadOptions) -> Result<(), Error> {
         let attempt = format!("load SSTables into {table}");
         let call = self.call(
@@ -80,6 +95,6 @@ impl Node {
     }
 }
 
-fn joined(table: &TableRef) -> String {
+pub(super) fn joined(table: &TableRef) -> String {
     format!("{}:{}", table.keyspace, table.table)
 }

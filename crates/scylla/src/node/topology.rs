@@ -40,9 +40,9 @@ pub struct Range {
 }
 
 #[derive(Deserialize)]
-struct Pair<T> {
-    key: String,
-    value: T,
+pub(super) struct Pair<T> {
+    pub(super) key: String,
+    pub(super) value: T,
 }
 
 impl Node {
@@ -115,6 +115,27 @@ impl Node {
             .await
     }
 
+    /// Addresses of the nodes this one sees down.
+    ///
+    /// # Errors
+    /// As for every call: [`Error`].
+    pub async fn down(&self) -> Result<Vec<String>, Error> {
+        self.get(
+            &["gossiper", "endpoint", "down"],
+            "list nodes that are down",
+        )
+        .await
+    }
+
+    /// What the node is about, as in `NORMAL` or `DRAINING`.
+    ///
+    /// # Errors
+    /// As for every call: [`Error`].
+    pub async fn operation_mode(&self) -> Result<String, Error> {
+        self.get(&["storage_service", "operation_mode"], "tell its state")
+            .await
+    }
+
     /// Addresses of the nodes that are joining or leaving.
     ///
     /// # Errors
@@ -133,23 +154,29 @@ impl Node {
     /// The datacenter of the node at `address`.
     ///
     /// # Errors
-    /// As for every call: [`Error`].
+    /// [`Error::NotReady`] if the node does not know it: it has not heard of that one yet.
     pub async fn datacenter(&self, address: &str) -> Result<String, Error> {
-        self.call(Method::GET, &["snitch", "datacenter"], "tell a datacenter")
-            .with("host", address)
-            .read()
-            .await
+        self.place("datacenter", address).await
     }
 
     /// The rack of the node at `address`.
     ///
     /// # Errors
-    /// As for every call: [`Error`].
+    /// [`Error::NotReady`] if the node does not know it: it has not heard of that one yet.
     pub async fn rack(&self, address: &str) -> Result<String, Error> {
-        self.call(Method::GET, &["snitch", "rack"], "tell a rack")
-            .with("host", address)
-            .read()
-            .await
+        self.place("rack", address).await
+    }
+
+    /// Asks where a node is. Of one it does not know a node says `UNKNOWN_DC` or `UNKNOWN_RACK`.
+    async fn place(&self, what: &str, address: &str) -> Result<String, Error> {
+        let attempt = format!("tell the {what} of {address}");
+        let call = self.call(Method::GET, &["snitch", what], attempt.clone());
+        let place: String = call.with("host", address).read().await?;
+        if place.starts_with("UNKNOWN_") {
+            let api = self.api.clone();
+            return Err(Error::NotReady { api, attempt });
+        }
+        Ok(place)
     }
 
     /// Names of keyspaces.
