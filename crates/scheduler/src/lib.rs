@@ -1,1 +1,180 @@
-//! Placeholder.
+//! Decides what is to be done, and answers users.
+//!
+//! Every replica serves the HTTP API; one of them leads. The leader begins runs, folds what workers
+//! say happened, publishes the jobs that follow, and ends runs. What a run is to do next is
+//! `workflow`'s to say; this crate saves, publishes and acknowledges, in that order.
+//!
+//! # Promises
+//! * A cluster has one mutating run at a time: a second one is refused, with the name of the first.
+//! * A request, from the API or published by anyone, begins a run or is refused with a reason; never
+//!   both, and never neither.
+//! * A leader that lost its lease without noticing cannot overwrite what its successor wrote: each
+//!   record carries the term it was written in, and is written by compare-and-set.
+//! * Before a run's first job goes out, the bucket holds what it takes to go on with it.
+//!
+//! # Crashes
+//! Nothing is remembered that is not saved. A new leader takes the open runs over and publishes what
+//! is due; if NATS has lost everything, it rebuilds clusters, tasks and open runs from the bucket.
+//!
+//! # Not here
+//! Nodes and data: both are reached through workers alone. Credentials of clusters: there are none.
+
+mod api;
+mod ask;
+mod backups;
+mod checks;
+mod close;
+mod clusters;
+mod copies;
+mod driver;
+mod leader;
+mod ledger;
+mod metrics;
+mod progress;
+mod properties;
+mod record;
+mod recover;
+mod requests;
+mod start;
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use protocol::{Cluster, ClusterId, Task};
+use queue::Queue;
+use service::{Config, Context, Error};
+use store::Stores;
+use tokio::net::TcpListener;
+use tracing::info;
+use uuid::Uuid;
+
+pub use api::{ErrorBody, document, shape};
+
+use crate::{backups::Summaries, checks::Checks, ledger::Ledger, metrics::Metrics, record::Record};
+
+/// How many ended runs a leader remembers, should NATS lose them.
+const REMEMBERED: usize = 32;
+
+/// Serves the API, and leads whenever it can, until `ctx.stop`.
+///
+/// # Errors
+/// When NATS refuses, the stores' settings are wrong, or `scheduler.listen` cannot be had.
+pub async fn run(ctx: Context) -> Result<(), Error> {
+    let stores =
+        Stores::new(ctx.config.store.clone()).map_err(|e| Error::new("reading `store.*`", e))?;
+    let listener = TcpListener::bind(&ctx.config.scheduler.listen)
+        .await
+        .map_err(|e| {
+            Error::new(
+                format!(
+                    "listening on `scheduler.listen` ({})",
+                    ctx.config.scheduler.listen
+                ),
+                e,
+            )
+        })?;
+    let queue = Queue::connect(&ctx.config.nats, "thetis-scheduler")
+        .await
+        .map_err(|e| Error::new("connecting to NATS", e))?;
+    queue
+        .ensure()
+        .await
+        .map_err(|e| Error::new("preparing streams and buckets", e))?;
+    let metrics = ctx.registry.register("scheduler", Metrics::register);
+    let app = App::new(queue, stores, Arc::clone(&ctx.config), metrics);
+    let instance = format!(
+        "{}-{}",
+        std::process::id(),
+        &Uuid::new_v4().simple().to_string()[..8]
+    );
+    let address = listener
+        .local_addr()
+        .map(|a| a.to_string())
+        .unwrap_or_default();
+    info!(
+        api = format!("http://{address}/api/v1"),
+        instance, "serving the API"
+    );
+    ctx.health.ready(true);
+    let serving = api::serve(app.clone(), listener, ctx.stop.clone());
+    let (served, ()) = tokio::join!(
+        async {
+            let served = serving.await;
+            ctx.stop.cancel();
+            served
+        },
+        leader::run(app, &instance, &ctx.stop)
+    );
+    served.map_err(|e| Error::new("serving the API", e))
+}
+
+/// What everything in this crate works with. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct App {
+    pub(crate) queue: Queue,
+    pub(crate) stores: Stores,
+    pub(crate) ledger: Ledger,
+    pub(crate) config: Arc<Config>,
+    pub(crate) checks: Arc<Checks>,
+    pub(crate) summaries: Arc<Summaries>,
+    pub(crate) metrics: Arc<Metrics>,
+    memory: Arc<Mutex<Memory>>,
+}
+
+impl App {
+    fn new(queue: Queue, stores: Stores, config: Arc<Config>, metrics: Metrics) -> Self {
+        Self {
+            ledger: Ledger::new(&queue),
+            queue,
+            stores,
+            config,
+            checks: Arc::default(),
+            summaries: Arc::default(),
+            metrics: Arc::new(metrics),
+            memory: Arc::default(),
+        }
+    }
+
+    /// Not to be held across an `await`.
+    pub(crate) fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What the last sweep of this process saw. Only of use if NATS loses it.
+#[derive(Default)]
+pub(crate) struct Memory {
+    pub(crate) clusters: Vec<Cluster>,
+    pub(crate) tasks: Vec<Task>,
+    /// When each cluster was last backed up, in milliseconds since 1970.
+    pub(crate) good: BTreeMap<ClusterId, u64>,
+    /// The last runs that ended.
+    pub(crate) closed: Vec<Record>,
+}
+
+impl Memory {
+    /// The cluster was backed up.
+    pub(crate) fn good(&mut self, cluster: ClusterId, at_ms: u64) {
+        let last = self.good.entry(cluster).or_default();
+        *last = at_ms.max(*last);
+    }
+
+    /// The run has ended for good.
+    pub(crate) fn closed(&mut self, record: Record) {
+        if self.closed.len() >= REMEMBERED {
+            self.closed.remove(0);
+        }
+        self.closed.push(record);
+    }
+}
+
+/// Milliseconds since 1970.
+pub(crate) fn now_ms() -> u64 {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

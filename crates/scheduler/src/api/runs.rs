@@ -1,0 +1,152 @@
+//! `/cluster/{cluster}/task/{type}/{task}/history` and `.../{run}`.
+
+use axum::{
+    Json,
+    extract::{Path, Query, State, rejection::QueryRejection},
+};
+use protocol::{RunId, TaskKind};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::{
+    ApiError, BackupProgress, ErrorBody, HistoryQuery, RestoreProgress, TaskRun, TaskRunProgress,
+    shape::time, tasks::find,
+};
+use crate::{App, progress, record::Record};
+
+/// How many runs a history shows unless told otherwise.
+const LIMIT: usize = 10;
+
+/// How far a run is: of a backup, or of a restore.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+pub(super) enum AnyProgress {
+    Backup(TaskRunProgress<BackupProgress>),
+    Restore(TaskRunProgress<RestoreProgress>),
+}
+
+/// The task's runs, newest first.
+#[utoipa::path(
+    get, path = "/api/v1/cluster/{cluster}/task/{type}/{task}/history", tag = "runs",
+    params(("cluster" = String, Path, description = "id or name"), ("type" = String, Path, description = "`backup` or `restore`"), ("task" = String, Path, description = "id or name"), HistoryQuery),
+    responses((status = 200, body = Vec<TaskRun>), (status = 404, body = ErrorBody))
+)]
+pub(super) async fn history(
+    State(app): State<App>,
+    Path(path): Path<(String, String, String)>,
+    query: Result<Query<HistoryQuery>, QueryRejection>,
+) -> Result<Json<Vec<TaskRun>>, ApiError> {
+    let Query(query) = query?;
+    let (_, task) = find(&app, &path).await?;
+    let runs = app.ledger.runs(task.cluster).await?;
+    let of_task = runs
+        .iter()
+        .filter(|run| run.task == task.id)
+        .take(query.limit.unwrap_or(LIMIT));
+    Ok(Json(of_task.map(body).collect()))
+}
+
+/// A run and how far it is. `run` is its id, `latest`, or `~N` for the Nth before the latest.
+#[utoipa::path(
+    get, path = "/api/v1/cluster/{cluster}/task/{type}/{task}/{run}", tag = "runs",
+    params(("cluster" = String, Path, description = "id or name"), ("type" = String, Path, description = "`backup` or `restore`"), ("task" = String, Path, description = "id or name"), ("run" = String, Path, description = "id, `latest` or `~N`")),
+    responses((status = 200, body = AnyProgress), (status = 400, body = ErrorBody), (status = 404, body = ErrorBody))
+)]
+pub(super) async fn show(
+    State(app): State<App>,
+    Path((cluster, kind, task, run)): Path<(String, String, String, String)>,
+) -> Result<Json<AnyProgress>, ApiError> {
+    let (_, task) = find(&app, &(cluster, kind, task)).await?;
+    let record = match Which::read(&run)? {
+        Which::Run(id) => app
+            .ledger
+            .run(task.cluster, id)
+            .await?
+            .map(|(record, _)| record),
+        Which::Back(n) => app
+            .ledger
+            .runs(task.cluster)
+            .await?
+            .into_iter()
+            .filter(|run| run.task == task.id)
+            .nth(n),
+    };
+    let record = record
+        .filter(|record| record.task == task.id)
+        .ok_or_else(|| {
+            ApiError::not_found(format!(
+                "{} task {} has no run `{run}`",
+                task.kind(),
+                task.id
+            ))
+        })?;
+    let in_hand = if record.status.ended() {
+        Vec::new()
+    } else {
+        app.ledger.in_hand(record.run).await?
+    };
+    let report = record.work.as_ref().map(workflow::Run::report);
+    let run = body(&record);
+    Ok(Json(match record.kind() {
+        TaskKind::Backup => {
+            let progress = report.map(|report| progress::backup(&report, &in_hand));
+            AnyProgress::Backup(TaskRunProgress { run, progress })
+        }
+        TaskKind::Restore => {
+            let progress = report.map(|report| progress::restore(&report, &in_hand));
+            AnyProgress::Restore(TaskRunProgress { run, progress })
+        }
+    }))
+}
+
+/// Which run of a task is meant.
+#[derive(Debug, PartialEq, Eq)]
+enum Which {
+    Run(RunId),
+    /// So many before the latest.
+    Back(usize),
+}
+
+impl Which {
+    fn read(text: &str) -> Result<Self, ApiError> {
+        if text == "latest" {
+            return Ok(Self::Back(0));
+        }
+        if let Some(n) = text.strip_prefix('~').and_then(|n| n.parse().ok()) {
+            return Ok(Self::Back(n));
+        }
+        let id = text.parse().map_err(|_| {
+            ApiError::bad(format!(
+                "`{text}` names no run: give an id, `latest` or `~1`"
+            ))
+        })?;
+        Ok(Self::Run(id))
+    }
+}
+
+fn body(record: &Record) -> TaskRun {
+    TaskRun {
+        cluster_id: record.cluster.to_string(),
+        kind: record.kind().to_string(),
+        task_id: record.task.to_string(),
+        id: record.run.to_string(),
+        status: record.status.to_string(),
+        cause: record.cause.clone(),
+        start_time: time(record.asked_ms),
+        end_time: time(record.ended_ms),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_is_named_in_three_ways() {
+        let id = RunId::generate();
+        assert_eq!(Which::read("latest").unwrap(), Which::Back(0));
+        assert_eq!(Which::read("~3").unwrap(), Which::Back(3));
+        assert_eq!(Which::read(&id.to_string()).unwrap(), Which::Run(id));
+        assert!(Which::read("~x").is_err() && Which::read("newest").is_err());
+    }
+}

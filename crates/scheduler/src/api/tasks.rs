@@ -1,0 +1,279 @@
+//! `/cluster/{cluster}/tasks` and `/cluster/{cluster}/task/{type}/{task}`.
+
+use std::collections::BTreeMap;
+
+use axum::{
+    Json,
+    extract::{
+        Path, Query, State,
+        rejection::{JsonRejection, QueryRejection},
+    },
+    http::StatusCode,
+    response::Response,
+};
+use protocol::{Cluster, RunStatus, Task, TaskId, TaskKind};
+
+use super::{
+    ApiError, ErrorBody, Schedule, StartQuery, StopQuery, TaskBody, TaskFilter, TaskListItem,
+    TaskStarted, TaskStopped, TaskUpdate, error::created, shape::time,
+};
+use crate::{
+    App, ask,
+    properties::{self, Wish},
+    record::Record,
+};
+
+/// The cluster's tasks, each with its latest run.
+#[utoipa::path(
+    get, path = "/api/v1/cluster/{cluster}/tasks", tag = "tasks",
+    params(("cluster" = String, Path, description = "id or name"), TaskFilter),
+    responses((status = 200, body = Vec<TaskListItem>), (status = 404, body = ErrorBody))
+)]
+pub(super) async fn list(
+    State(app): State<App>,
+    Path(cluster): Path<String>,
+    filter: Result<Query<TaskFilter>, QueryRejection>,
+) -> Result<Json<Vec<TaskListItem>>, ApiError> {
+    let Query(filter) = filter?;
+    let kind = if filter.kind.is_empty() {
+        None
+    } else {
+        Some(properties::kind(&filter.kind)?)
+    };
+    let cluster = app.ledger.cluster(&cluster).await?;
+    let (tasks, runs) =
+        tokio::try_join!(app.ledger.tasks(cluster.id), app.ledger.runs(cluster.id))?;
+    let items = tasks
+        .iter()
+        .filter(|task| filter.all || task.enabled)
+        .filter(|task| kind.is_none_or(|kind| kind == task.kind()))
+        .filter(|task| filter.task_id.is_empty() || filter.task_id == task.id.to_string())
+        .map(|task| item(task, &runs))
+        .filter(|item| {
+            filter.status.is_empty() || filter.status.eq_ignore_ascii_case(&item.status)
+        });
+    Ok(Json(items.collect()))
+}
+
+/// Makes a task and, unless it is disabled, starts it. Does not wait for its end.
+#[utoipa::path(
+    post, path = "/api/v1/cluster/{cluster}/tasks", tag = "tasks",
+    params(("cluster" = String, Path, description = "id or name")), request_body = TaskUpdate,
+    responses((status = 201, body = TaskStarted), (status = 400, body = ErrorBody), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody), (status = 501, body = ErrorBody))
+)]
+pub(super) async fn add(
+    State(app): State<App>,
+    Path(cluster): Path<String>,
+    update: Result<Json<TaskUpdate>, JsonRejection>,
+) -> Result<Response, ApiError> {
+    let Json(update) = update?;
+    let cluster = app.ledger.cluster(&cluster).await?;
+    let kind = properties::kind(&update.kind)?;
+    let task = read(&app, &cluster, kind, TaskId::generate(), &update).await?;
+    if task.enabled {
+        ask::may_start(&app, &cluster, &task).await?;
+    }
+    app.ledger.save_task(&task).await?;
+    let run_id = if task.enabled {
+        Some(ask::start(&app, &cluster, &task, false).await?.to_string())
+    } else {
+        None
+    };
+    let location = format!(
+        "/api/v1/cluster/{}/task/{}/{}",
+        cluster.id,
+        task.kind(),
+        task.id
+    );
+    Ok(created(
+        location,
+        TaskStarted {
+            task: body(&task),
+            run_id,
+        },
+    ))
+}
+
+/// A task, by id or name.
+#[utoipa::path(
+    get, path = "/api/v1/cluster/{cluster}/task/{type}/{task}", tag = "tasks",
+    params(("cluster" = String, Path, description = "id or name"), ("type" = String, Path, description = "`backup` or `restore`"), ("task" = String, Path, description = "id or name")),
+    responses((status = 200, body = TaskBody), (status = 404, body = ErrorBody))
+)]
+pub(super) async fn show(
+    State(app): State<App>,
+    Path(path): Path<(String, String, String)>,
+) -> Result<Json<TaskBody>, ApiError> {
+    let (_, task) = find(&app, &path).await?;
+    Ok(Json(body(&task)))
+}
+
+/// Changes a task. A run of it that is under way goes on as it began.
+#[utoipa::path(
+    put, path = "/api/v1/cluster/{cluster}/task/{type}/{task}", tag = "tasks", request_body = TaskUpdate,
+    params(("cluster" = String, Path, description = "id or name"), ("type" = String, Path, description = "`backup` or `restore`"), ("task" = String, Path, description = "id or name")),
+    responses((status = 200, body = TaskBody), (status = 400, body = ErrorBody), (status = 404, body = ErrorBody), (status = 501, body = ErrorBody))
+)]
+pub(super) async fn change(
+    State(app): State<App>,
+    Path(path): Path<(String, String, String)>,
+    update: Result<Json<TaskUpdate>, JsonRejection>,
+) -> Result<Json<TaskBody>, ApiError> {
+    let Json(update) = update?;
+    let (cluster, task) = find(&app, &path).await?;
+    if !update.kind.is_empty() && properties::kind(&update.kind)? != task.kind() {
+        return Err(ApiError::bad(
+            "a task's type does not change; make a new task",
+        ));
+    }
+    let task = read(&app, &cluster, task.kind(), task.id, &update).await?;
+    app.ledger.save_task(&task).await?;
+    Ok(Json(body(&task)))
+}
+
+/// Forgets a task with its runs. Its backups stay where they are.
+#[utoipa::path(
+    delete, path = "/api/v1/cluster/{cluster}/task/{type}/{task}", tag = "tasks",
+    params(("cluster" = String, Path, description = "id or name"), ("type" = String, Path, description = "`backup` or `restore`"), ("task" = String, Path, description = "id or name")),
+    responses((status = 200), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody))
+)]
+pub(super) async fn remove(
+    State(app): State<App>,
+    Path(path): Path<(String, String, String)>,
+) -> Result<StatusCode, ApiError> {
+    let (_, task) = find(&app, &path).await?;
+    ask::forget(&app, &task).await?;
+    Ok(StatusCode::OK)
+}
+
+/// Starts a task; with `continue`, from where its last run was stopped or failed.
+#[utoipa::path(
+    put, path = "/api/v1/cluster/{cluster}/task/{type}/{task}/start", tag = "tasks",
+    params(("cluster" = String, Path, description = "id or name"), ("type" = String, Path, description = "`backup` or `restore`"), ("task" = String, Path, description = "id or name"), StartQuery),
+    responses((status = 200, body = TaskStarted), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody))
+)]
+pub(super) async fn start(
+    State(app): State<App>,
+    Path(path): Path<(String, String, String)>,
+    query: Result<Query<StartQuery>, QueryRejection>,
+) -> Result<Json<TaskStarted>, ApiError> {
+    let Query(query) = query?;
+    let (cluster, task) = find(&app, &path).await?;
+    ask::may_start(&app, &cluster, &task).await?;
+    let run = ask::start(&app, &cluster, &task, query.resume).await?;
+    Ok(Json(TaskStarted {
+        task: body(&task),
+        run_id: Some(run.to_string()),
+    }))
+}
+
+/// Stops a task's run. Its workers leave off within two seconds; the run can be continued.
+#[utoipa::path(
+    put, path = "/api/v1/cluster/{cluster}/task/{type}/{task}/stop", tag = "tasks",
+    params(("cluster" = String, Path, description = "id or name"), ("type" = String, Path, description = "`backup` or `restore`"), ("task" = String, Path, description = "id or name"), StopQuery),
+    responses((status = 200, body = TaskStopped), (status = 404, body = ErrorBody))
+)]
+pub(super) async fn stop(
+    State(app): State<App>,
+    Path(path): Path<(String, String, String)>,
+    query: Result<Query<StopQuery>, QueryRejection>,
+) -> Result<Json<TaskStopped>, ApiError> {
+    let Query(query) = query?;
+    let (_, mut task) = find(&app, &path).await?;
+    if query.disable && task.enabled {
+        task.enabled = false;
+        app.ledger.save_task(&task).await?;
+    }
+    let run = ask::stop(&app, &task).await?;
+    Ok(Json(TaskStopped {
+        run_id: run.map(|run| run.to_string()),
+    }))
+}
+
+/// The cluster and task a path names.
+pub(super) async fn find(
+    app: &App,
+    (cluster, kind, task): &(String, String, String),
+) -> Result<(Cluster, Task), ApiError> {
+    let kind = properties::kind(kind)?;
+    let cluster = app.ledger.cluster(cluster).await?;
+    let task = app.ledger.task(&cluster, kind, task).await?;
+    Ok((cluster, task))
+}
+
+async fn read(
+    app: &App,
+    cluster: &Cluster,
+    kind: TaskKind,
+    id: TaskId,
+    update: &TaskUpdate,
+) -> Result<Task, ApiError> {
+    properties::no_schedule(update.schedule.as_ref(), crate::now_ms())?;
+    if !update.labels.is_empty() || !update.tags.is_empty() {
+        return Err(ApiError::not_yet(
+            "not there yet: `labels`, `tags`; leave them out",
+        ));
+    }
+    let (backup, restore) = Wish::read(kind, &update.properties)?.into_parts();
+    let name = update.name.trim().to_owned();
+    let others = app.ledger.tasks(cluster.id).await?;
+    if !name.is_empty()
+        && others
+            .iter()
+            .any(|t| t.id != id && t.kind() == kind && t.name == name)
+    {
+        return Err(ApiError::conflict(format!(
+            "there is a {kind} task `{name}` already; give another name"
+        )));
+    }
+    Ok(Task {
+        id,
+        cluster: cluster.id,
+        name,
+        enabled: update.enabled,
+        backup,
+        restore,
+    })
+}
+
+pub(super) fn body(task: &Task) -> TaskBody {
+    let properties = properties::of_task(task)
+        .map(|wish| wish.properties())
+        .unwrap_or_default();
+    TaskBody {
+        cluster_id: task.cluster.to_string(),
+        kind: task.kind().to_string(),
+        id: task.id.to_string(),
+        name: task.name.clone(),
+        labels: BTreeMap::new(),
+        tags: Vec::new(),
+        enabled: task.enabled,
+        schedule: Schedule::default(),
+        properties,
+    }
+}
+
+/// `runs` are those of the cluster, newest first.
+fn item(task: &Task, runs: &[Record]) -> TaskListItem {
+    let runs: Vec<&Record> = runs.iter().filter(|run| run.task == task.id).collect();
+    let last = |status: RunStatus| {
+        runs.iter()
+            .find(|run| run.status == status)
+            .and_then(|run| time(run.ended_ms))
+    };
+    let count = |status: RunStatus| runs.iter().filter(|run| run.status == status).count() as u64;
+    let latest = runs.first();
+    TaskListItem {
+        task: body(task),
+        status: latest.map_or(RunStatus::New, |run| run.status).to_string(),
+        success_count: count(RunStatus::Done),
+        error_count: count(RunStatus::Error),
+        last_success: last(RunStatus::Done),
+        last_error: last(RunStatus::Error),
+        suspended: false,
+        next_activation: None,
+        retry: 0,
+        run_id: latest.map(|run| run.run.to_string()),
+        cause: latest.map(|run| run.cause.clone()).unwrap_or_default(),
+    }
+}

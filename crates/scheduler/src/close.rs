@@ -1,0 +1,135 @@
+//! Tidying up after a run's end. Done beside the term, and again until it works: a run that has
+//! ended is not closed before nothing of it is left in the queue, its lock is free, and its
+//! descriptor is gone from the bucket.
+
+use protocol::{Control, Event, Fact, RunEnded, RunId, RunStatus};
+use service::Chain;
+use tracing::{Instrument as _, info, warn};
+
+use crate::{
+    App, copies,
+    driver::Open,
+    leader::{Lost, Term},
+    record::Record,
+};
+
+/// How an attempt to tidy up went.
+pub(crate) struct Closed {
+    run: RunId,
+    done: Result<(), String>,
+}
+
+impl Term<'_> {
+    /// A run has ended just now.
+    pub(crate) fn ended(&mut self, open: Open) {
+        let _within = open.span.enter();
+        let record = &open.record;
+        let Record {
+            run,
+            cluster,
+            status,
+            ..
+        } = *record;
+        info!(%run, %cluster, task = %record.task, %status, cause = record.cause, "run ended");
+        self.app.metrics.ended(record.kind(), status);
+        if status == RunStatus::Done && record.backup.is_some() {
+            self.app.memory().good(cluster, record.ended_ms);
+        }
+        let record = open.record.clone();
+        self.close(record);
+    }
+
+    /// Has a run tidied up after, unless that is under way.
+    pub(crate) fn close(&mut self, record: Record) {
+        let run = record.run;
+        self.closing.insert(run, record.clone());
+        if !self.trying.insert(run) {
+            return;
+        }
+        let app = self.app.clone();
+        let tidying = async move {
+            Closed {
+                run,
+                done: tidy_up(&app, &record).await,
+            }
+        };
+        self.tidying.spawn(tidying.in_current_span());
+    }
+
+    /// Tries those again that could not be tidied up after.
+    pub(crate) fn retry_closing(&mut self) {
+        let left: Vec<Record> = self
+            .closing
+            .values()
+            .filter(|record| !self.trying.contains(&record.run))
+            .cloned()
+            .collect();
+        for record in left {
+            self.close(record);
+        }
+    }
+
+    pub(crate) async fn closed(&mut self, closed: Closed) -> Result<(), Lost> {
+        let Closed { run, done } = closed;
+        self.trying.remove(&run);
+        if let Err(cause) = done {
+            warn!(%run, cause, "not all is tidied up after the run yet, trying on");
+            return Ok(());
+        }
+        let Some(mut record) = self.closing.remove(&run) else {
+            return Ok(());
+        };
+        record.closed = true;
+        record.epoch = self.lead.epoch();
+        // It may have been forgotten by its user meanwhile, and then stays so.
+        let ledger = &self.app.ledger;
+        self.insist("close a run", async || {
+            match ledger.run(record.cluster, run).await? {
+                Some((found, revision)) if found.epoch <= record.epoch => {
+                    ledger.save_run(&record, revision).await.map(drop)
+                }
+                Some(_) | None => Ok(()),
+            }
+        })
+        .await?;
+        self.app.memory().closed(record);
+        self.retry_waiting();
+        Ok(())
+    }
+}
+
+async fn tidy_up(app: &App, record: &Record) -> Result<(), String> {
+    let Record {
+        cluster,
+        run,
+        status,
+        ..
+    } = *record;
+    let said = |error: queue::Error| Chain(&error).to_string();
+    if status != RunStatus::Done {
+        // Workers leave off what they have in hand.
+        app.ledger
+            .control
+            .put(&run.to_string(), &Control::Stop)
+            .await
+            .map_err(said)?;
+    }
+    app.queue.purge_run(cluster, run).await.map_err(said)?;
+    app.ledger.unlock(cluster, run).await.map_err(said)?;
+    copies::drop_run(&app.stores, record)
+        .await
+        .map_err(|error| error.to_string())?;
+    let ended = RunEnded {
+        status,
+        cause: record.cause.clone(),
+    };
+    app.queue
+        .publish_event(&Event {
+            cluster,
+            run,
+            node: None,
+            fact: Fact::RunEnded(ended),
+        })
+        .await
+        .map_err(said)
+}

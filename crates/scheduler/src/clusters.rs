@@ -1,0 +1,220 @@
+//! Registering clusters and looking at them. Nodes are reached through the workers beside them.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use protocol::{
+    Cluster, ClusterId, ClusterNode, Fact, Inspect, Inspected, Job, NodeId, NodeInfo, Presence,
+    RunId, WorkerKind,
+};
+use queue::AskError;
+use service::Chain;
+use tracing::{info, warn};
+
+use crate::{
+    App,
+    api::{ApiError, ClusterUpdate},
+    ask, copies, properties,
+};
+
+/// How long a node may take to say what its cluster looks like.
+const LOOK: Duration = Duration::from_secs(20);
+/// How many workers are asked before giving up.
+const TRIES: usize = 3;
+
+/// Registers the cluster that `update` names, with all nodes it has now.
+pub(crate) async fn register(app: &App, update: &ClusterUpdate) -> Result<Cluster, ApiError> {
+    let host = update.host.trim();
+    if host.is_empty() {
+        return Err(ApiError::bad(
+            "`host` is missing: give the address of one node of the cluster",
+        ));
+    }
+    let name = valid_name(if update.name.trim().is_empty() {
+        host
+    } else {
+        update.name.trim()
+    })?;
+    let id = match update.id.as_deref().map(str::trim) {
+        None | Some("") => ClusterId::generate(),
+        Some(text) => text
+            .parse()
+            .map_err(|_| ApiError::bad(format!("`id` is `{text}`, which is no UUID")))?,
+    };
+    let known = app.ledger.clusters().await?;
+    if let Some(other) = known
+        .iter()
+        .find(|other| other.name == name || other.id == id)
+    {
+        return Err(ApiError::conflict(format!(
+            "cluster {} ({}) is registered already",
+            other.name, other.id
+        )));
+    }
+    let workers = app.queue.workers().await?;
+    let found = inspect_by_host(app, id, host, &workers).await?;
+    let nodes = nodes(&found.nodes);
+    let shared = |other: &&Cluster| {
+        other
+            .nodes
+            .iter()
+            .any(|a| nodes.iter().any(|b| a.node == b.node))
+    };
+    if let Some(other) = known.iter().find(shared) {
+        return Err(ApiError::conflict(format!(
+            "the nodes of this cluster are registered already, as cluster {} ({})",
+            other.name, other.id
+        )));
+    }
+    let cluster = Cluster {
+        id,
+        name,
+        host: host.to_owned(),
+        nodes,
+    };
+    if !app.ledger.new_cluster(&cluster).await? {
+        return Err(ApiError::conflict(format!(
+            "cluster {} ({id}) is registered already",
+            cluster.name
+        )));
+    }
+    info!(cluster = %id, name = cluster.name, nodes = cluster.nodes.len(), "cluster registered");
+    Ok(cluster)
+}
+
+fn valid_name(name: &str) -> Result<String, ApiError> {
+    let fine = |c: char| !c.is_control() && !c.is_whitespace() && c != '/';
+    if name.len() > 128 || !name.chars().all(fine) {
+        return Err(ApiError::bad(format!(
+            "`{}` cannot be a cluster's name: at most 128 bytes, without spaces and `/`",
+            name.escape_debug()
+        )));
+    }
+    Ok(name.to_owned())
+}
+
+async fn inspect_by_host(
+    app: &App,
+    cluster: ClusterId,
+    host: &str,
+    workers: &[Presence],
+) -> Result<Inspected, ApiError> {
+    let able = || workers.iter().filter(|w| w.worker == WorkerKind::Snapshot);
+    let here: Vec<NodeId> = able()
+        .filter(|w| w.address == host || w.cluster_name == host)
+        .map(|w| w.node)
+        .collect();
+    if here.is_empty() {
+        let seen: BTreeSet<String> = able()
+            .map(|w| format!("{} of {}", w.address, w.cluster_name))
+            .collect();
+        let seen = if seen.is_empty() {
+            "No workers are connected at all".to_owned()
+        } else {
+            let list: Vec<String> = seen.into_iter().take(20).collect();
+            format!("Workers are connected on {}", list.join(", "))
+        };
+        return Err(ApiError::bad(format!(
+            "no worker is connected on `{host}`: start `thetis node` beside that node, with this NATS as `nats.url`. {seen}"
+        )));
+    }
+    let mut last = None;
+    for node in here.into_iter().take(TRIES) {
+        match inspect(app, cluster, node).await {
+            Ok(found) => return Ok(found),
+            Err(error) => last = Some(error),
+        }
+    }
+    let cause = last
+        .map(|error| Chain(&error).to_string())
+        .unwrap_or_default();
+    Err(ApiError::upstream(format!(
+        "the worker on `{host}` cannot say what the cluster looks like: {cause}"
+    )))
+}
+
+/// The nodes as they are now, if one of the cluster's workers can say.
+pub(crate) async fn look(
+    app: &App,
+    cluster: &Cluster,
+    workers: &[Presence],
+) -> Option<Vec<NodeInfo>> {
+    for node in scouts(cluster, workers).into_iter().take(TRIES) {
+        match inspect(app, cluster.id, node).await {
+            Ok(found) => return Some(found.nodes),
+            Err(error) => {
+                warn!(cluster = cluster.name, %node, error = %Chain(&error), "node not asked")
+            }
+        }
+    }
+    None
+}
+
+/// The cluster's nodes beside which a snapshot-worker lives.
+pub(crate) fn scouts(cluster: &Cluster, workers: &[Presence]) -> Vec<NodeId> {
+    let lives = |node: NodeId| {
+        workers
+            .iter()
+            .any(|w| w.node == node && w.worker == WorkerKind::Snapshot)
+    };
+    cluster
+        .nodes
+        .iter()
+        .map(|node| node.node)
+        .filter(|node| lives(*node))
+        .collect()
+}
+
+async fn inspect(app: &App, cluster: ClusterId, node: NodeId) -> Result<Inspected, AskError> {
+    let run = RunId::generate();
+    let job = Job::Inspect(Inspect {
+        cluster,
+        run,
+        node,
+        keyspace: Vec::new(),
+        dc: Vec::new(),
+    });
+    let event = app.queue.ask(&job, LOOK).await?;
+    if let Fact::Inspected(found) = event.fact {
+        return Ok(found);
+    }
+    Err(AskError::Refused(format!(
+        "it answered with `{}`",
+        event.fact.kind()
+    )))
+}
+
+/// Nodes as a cluster's record keeps them.
+pub(crate) fn nodes(found: &[NodeInfo]) -> Vec<ClusterNode> {
+    let node = |info: &NodeInfo| ClusterNode {
+        node: info.node,
+        address: info.address.clone(),
+        dc: info.dc.clone(),
+        rack: info.rack.clone(),
+    };
+    found.iter().map(node).collect()
+}
+
+/// Forgets a cluster with its tasks and runs.
+pub(crate) async fn forget(app: &App, cluster: &Cluster) -> Result<(), ApiError> {
+    let runs = app.ledger.runs(cluster.id).await?;
+    if let Some(open) = runs.iter().find(|run| !run.status.ended()) {
+        return Err(ApiError::conflict(ask::busy(&cluster.name, open)));
+    }
+    let tasks = app.ledger.tasks(cluster.id).await?;
+    let mut locations = Vec::new();
+    for task in &tasks {
+        locations.extend(
+            properties::of_task(task)
+                .map(|wish| wish.locations().to_vec())
+                .unwrap_or_default(),
+        );
+        ask::forget(app, task).await?;
+    }
+    for run in &runs {
+        app.ledger.remove_run(run).await?;
+    }
+    app.ledger.remove_cluster(cluster.id).await?;
+    copies::forget_cluster(app, &locations, cluster).await;
+    info!(cluster = %cluster.id, name = cluster.name, "cluster forgotten");
+    Ok(())
+}

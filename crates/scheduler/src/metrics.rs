@@ -1,0 +1,132 @@
+//! What the scheduler counts. Only the leader has anything to say of runs.
+
+use std::{collections::BTreeMap, sync::atomic::AtomicU64};
+
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
+    registry::{Registry, Unit},
+};
+use protocol::{Cluster, ClusterId, RunStatus, TaskKind};
+
+/// Which cluster, by the name its users gave it: there are hundreds at most.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfCluster {
+    cluster: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfStatus {
+    status: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Outcome {
+    kind: &'static str,
+    status: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Answer {
+    method: String,
+    status: u16,
+}
+
+/// The scheduler's metrics, under `thetis_scheduler_`.
+#[derive(Debug, Default)]
+pub(crate) struct Metrics {
+    pub(crate) leader: Gauge,
+    pub(crate) events: Counter,
+    backup_age: Family<OfCluster, Gauge<f64, AtomicU64>>,
+    open: Family<OfStatus, Gauge>,
+    ended: Family<Outcome, Counter>,
+    answers: Family<Answer, Counter>,
+}
+
+impl Metrics {
+    pub(crate) fn register(r: &mut Registry) -> Self {
+        let metrics = Self::default();
+        r.register(
+            "leader",
+            "Whether this replica leads",
+            metrics.leader.clone(),
+        );
+        r.register("events", "Events folded into runs", metrics.events.clone());
+        r.register_with_unit(
+            "last_good_backup_age",
+            "Time since a backup of the cluster was last done",
+            Unit::Seconds,
+            metrics.backup_age.clone(),
+        );
+        r.register(
+            "open_runs",
+            "Runs under way, by status",
+            metrics.open.clone(),
+        );
+        r.register(
+            "runs_ended",
+            "Runs that ended, by kind and status",
+            metrics.ended.clone(),
+        );
+        r.register(
+            "http_answers",
+            "Requests answered, by method and status",
+            metrics.answers.clone(),
+        );
+        metrics
+    }
+
+    /// A run has ended.
+    pub(crate) fn ended(&self, kind: TaskKind, status: RunStatus) {
+        self.ended
+            .get_or_create(&Outcome {
+                kind: kind.as_str(),
+                status: status.as_str(),
+            })
+            .inc();
+    }
+
+    /// These are the runs under way.
+    pub(crate) fn open(&self, runs: impl Iterator<Item = RunStatus>) {
+        let mut counts = BTreeMap::from([("RUNNING", 0), ("STOPPING", 0)]);
+        for status in runs {
+            *counts.entry(status.as_str()).or_default() += 1;
+        }
+        for (status, count) in counts {
+            self.open.get_or_create(&OfStatus { status }).set(count);
+        }
+    }
+
+    /// When each cluster was last backed up, in milliseconds since 1970.
+    pub(crate) fn ages(&self, clusters: &[Cluster], good: &BTreeMap<ClusterId, u64>, now_ms: u64) {
+        self.backup_age.clear();
+        for cluster in clusters {
+            if let Some(at) = good.get(&cluster.id) {
+                let age =
+                    std::time::Duration::from_millis(now_ms.saturating_sub(*at)).as_secs_f64();
+                self.backup_age
+                    .get_or_create(&OfCluster {
+                        cluster: cluster.name.clone(),
+                    })
+                    .set(age);
+            }
+        }
+    }
+
+    /// Another replica knows better now.
+    pub(crate) fn not_leading(&self) {
+        self.leader.set(0);
+        self.open.clear();
+        self.backup_age.clear();
+    }
+
+    /// A request was answered.
+    pub(crate) fn answered(&self, method: &str, status: u16) {
+        self.answers
+            .get_or_create(&Answer {
+                method: method.to_owned(),
+                status,
+            })
+            .inc();
+    }
+}

@@ -1,0 +1,113 @@
+//! How far a run is, in the words of ScyllaDB Manager's clients.
+
+use std::collections::BTreeMap;
+
+use workflow::{Host, Report, Table};
+
+use crate::api::{
+    BackupProgress, HostProgress, KeyspaceProgress, RestoreHost, RestoreProgress, TableProgress,
+    shape::time,
+};
+
+/// How far a backup is. `in_hand` are bytes that are in the bucket without their chunk being
+/// complete, by node.
+pub(crate) fn backup(report: &Report, in_hand: &[(String, u64)]) -> BackupProgress {
+    let hosts: Vec<HostProgress> = report
+        .hosts
+        .iter()
+        .map(|host| backup_host(report, host, in_hand))
+        .collect();
+    let dcs: std::collections::BTreeSet<String> =
+        report.hosts.iter().map(|host| host.dc.clone()).collect();
+    BackupProgress {
+        snapshot_tag: report.snapshot_tag.to_string(),
+        dcs: dcs.into_iter().collect(),
+        stage: report.stage.clone(),
+        size: report.size,
+        uploaded: hosts.iter().map(|host| host.uploaded).sum(),
+        skipped: report.skipped,
+        failed: report.failed,
+        started_at: time(report.started_ms),
+        completed_at: report.ended_ms.and_then(time),
+        hosts,
+        keyspaces: keyspaces(&report.tables),
+        files: report.files,
+        parts: report.parts,
+        parts_done: report.parts_done,
+    }
+}
+
+fn backup_host(report: &Report, host: &Host, in_hand: &[(String, u64)]) -> HostProgress {
+    let host_id = host.node.to_string();
+    let moving: u64 = in_hand
+        .iter()
+        .filter(|(node, _)| *node == host_id)
+        .map(|(_, bytes)| bytes)
+        .sum();
+    let left = host
+        .size
+        .saturating_sub(host.uploaded + host.skipped + host.failed);
+    HostProgress {
+        host: host.address.clone(),
+        host_id,
+        dc: host.dc.clone(),
+        stage: host.stage.clone(),
+        size: host.size,
+        uploaded: host.uploaded + moving.min(left),
+        skipped: host.skipped,
+        failed: host.failed,
+        files: host.files,
+        skipped_files: host.files_skipped,
+        started_at: time(report.started_ms),
+        completed_at: report.ended_ms.and_then(time),
+        keyspaces: Vec::new(),
+    }
+}
+
+/// How far a restore is. `in_hand` are bytes downloaded without their batch being loaded, by node.
+pub(crate) fn restore(report: &Report, in_hand: &[(String, u64)]) -> RestoreProgress {
+    let moving: u64 = in_hand.iter().map(|(_, bytes)| bytes).sum();
+    let left = report.size.saturating_sub(report.restored);
+    let hosts = report.hosts.iter().map(|host| RestoreHost {
+        host: host.address.clone(),
+        host_id: host.node.to_string(),
+        restored_bytes: host.restored,
+        restore_duration: host.load_ms,
+        downloaded_bytes: host.restored,
+        download_duration: host.download_ms,
+    });
+    RestoreProgress {
+        snapshot_tag: report.snapshot_tag.to_string(),
+        stage: report.stage.clone(),
+        size: report.size,
+        restored: report.restored,
+        downloaded: report.restored + moving.min(left),
+        failed: report.failed,
+        started_at: time(report.started_ms),
+        completed_at: report.ended_ms.and_then(time),
+        keyspaces: keyspaces(&report.tables),
+        hosts: hosts.collect(),
+        views: Vec::new(),
+        files: report.files,
+        parts: report.parts,
+        parts_done: report.parts_done,
+    }
+}
+
+fn keyspaces(tables: &[Table]) -> Vec<KeyspaceProgress> {
+    let mut all: BTreeMap<&str, KeyspaceProgress> = BTreeMap::new();
+    for table in tables {
+        let keyspace = all
+            .entry(&table.keyspace)
+            .or_insert_with(|| KeyspaceProgress {
+                keyspace: table.keyspace.clone(),
+                ..KeyspaceProgress::default()
+            });
+        keyspace.size += table.size;
+        keyspace.tables.push(TableProgress {
+            table: table.table.clone(),
+            size: table.size,
+        });
+    }
+    all.into_values().collect()
+}

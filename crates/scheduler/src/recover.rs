@@ -1,0 +1,343 @@
+//! Taking over, and finding what NATS has lost.
+//!
+//! A new leader takes all open runs over by writing its term into them. If the buckets are new, the
+//! copies in the object stores say what was there: in those the configuration names, and in those
+//! this process knows of.
+
+use protocol::{Cluster, Task};
+use service::Chain;
+use tokio::time::{Duration, Instant};
+use tracing::{Span, error, info, info_span, warn};
+use workflow::{Run, Spec};
+
+use crate::{
+    copies::{self, Found},
+    driver::{Alive, Open},
+    leader::{Lost, Term},
+    properties::Wish,
+    record::Record,
+};
+
+/// How often everything is looked at, beside what is under way.
+const HOUSE: Duration = Duration::from_secs(60);
+/// How many ended runs of a task are kept.
+const HISTORY: usize = 30;
+
+impl Term<'_> {
+    /// Takes over what other leaders have left.
+    pub(crate) async fn take_over(&mut self) -> Result<(), Lost> {
+        self.remember().await?;
+        self.keep_house().await?;
+        info!(
+            epoch = self.lead.epoch(),
+            open = self.open.len(),
+            starting = self.starting.len(),
+            "took over"
+        );
+        Ok(())
+    }
+
+    /// Looks at all runs: moves on those under way, and finds what was left behind.
+    pub(crate) async fn sweep(&mut self) -> Result<(), Lost> {
+        self.held()?;
+        self.remember().await?;
+        let alive = match self.app.queue.workers().await {
+            Ok(workers) => Some(
+                workers
+                    .iter()
+                    .map(|w| (w.node, w.worker))
+                    .collect::<Alive>(),
+            ),
+            Err(cause) => {
+                warn!(error = %Chain(&cause), "cannot see which workers live; runs' clocks stand still");
+                None
+            }
+        };
+        let open: Vec<_> = self.open.keys().copied().collect();
+        for run in open {
+            self.sweep_run(run, alive.as_ref()).await?;
+        }
+        self.retry_waiting();
+        self.retry_closing();
+        if self.kept_house.is_none_or(|at| at.elapsed() >= HOUSE) {
+            self.keep_house().await?;
+        }
+        let memory = self.app.memory();
+        self.app
+            .metrics
+            .ages(&memory.clusters, &memory.good, crate::now_ms());
+        Ok(())
+    }
+
+    /// Notes clusters and tasks, so that they can be written anew if NATS loses them; which happens
+    /// here, if it has.
+    async fn remember(&mut self) -> Result<(), Lost> {
+        let ledger = &self.app.ledger;
+        if self
+            .insist("look at the buckets", async || ledger.is_new().await)
+            .await?
+        {
+            self.recover().await?;
+        }
+        let (clusters, tasks) = self
+            .insist("read clusters and tasks", async || {
+                tokio::try_join!(ledger.clusters(), ledger.all_tasks())
+            })
+            .await?;
+        let mut memory = self.app.memory();
+        memory.clusters = clusters;
+        memory.tasks = tasks;
+        Ok(())
+    }
+
+    /// Looks at all records of all clusters: takes over what is open, begins what was asked for,
+    /// closes what has ended, and forgets what is old.
+    async fn keep_house(&mut self) -> Result<(), Lost> {
+        self.kept_house = Some(Instant::now());
+        let clusters: Vec<_> = self
+            .app
+            .memory()
+            .clusters
+            .iter()
+            .map(|cluster| cluster.id)
+            .collect();
+        for cluster in clusters {
+            let ledger = &self.app.ledger;
+            let runs = self
+                .insist("read runs", async || {
+                    ledger.runs_with_revisions(cluster).await
+                })
+                .await?;
+            let good = runs
+                .iter()
+                .find(|(run, _)| run.backup.is_some() && run.status == protocol::RunStatus::Done);
+            if let Some((run, _)) = good {
+                self.app.memory().good(cluster, run.ended_ms);
+            }
+            self.forget_old(&runs).await?;
+            for (record, revision) in runs {
+                self.take_up(record, revision).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn take_up(&mut self, record: Record, revision: queue::Revision) -> Result<(), Lost> {
+        let run = record.run;
+        let busy = self.open.contains_key(&run)
+            || self.starting.contains(&run)
+            || self.closing.contains_key(&run);
+        if busy || record.closed {
+            return Ok(());
+        }
+        if record.epoch > self.lead.epoch() && record.work.is_some() {
+            warn!(%run, theirs = record.epoch, ours = self.lead.epoch(), "run was written by a leader with a later term");
+        }
+        if record.status.ended() {
+            self.close(record);
+        } else if record.work.is_none() {
+            self.begin(record, revision, &Span::none());
+        } else {
+            let span = info_span!("run", %run, cluster = %record.cluster, kind = %record.kind());
+            info!(%run, cluster = %record.cluster, status = %record.status, "going on with a run");
+            let mut open = Open::new(record, revision, span);
+            self.stamp(&mut open).await?;
+            self.open.insert(run, open);
+            let stop = self
+                .insist("look for a stop", async || {
+                    self.app.ledger.told_to_stop(run).await
+                })
+                .await?;
+            if stop {
+                self.told_to_stop(&run.to_string()).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes our term into a run: from then on nobody can save it who led before.
+    async fn stamp(&self, open: &mut Open) -> Result<(), Lost> {
+        open.record.epoch = self.lead.epoch();
+        loop {
+            let ledger = &self.app.ledger;
+            let (record, revision) = (&open.record, open.revision);
+            let saved = self
+                .insist("take a run over", async || {
+                    ledger.save_run(record, revision).await
+                })
+                .await?;
+            if let Some(revision) = saved {
+                open.revision = revision;
+                return Ok(());
+            }
+            // The leader before us was quicker, for the last time.
+            let (cluster, run) = (record.cluster, record.run);
+            let found = self
+                .insist("look at a run", async || ledger.run(cluster, run).await)
+                .await?;
+            if let Some((found, revision)) = found {
+                open.record = Record {
+                    epoch: self.lead.epoch(),
+                    ..found
+                };
+                open.revision = revision;
+            } else {
+                return self.save(open).await;
+            }
+        }
+    }
+
+    async fn forget_old(&self, runs: &[(Record, queue::Revision)]) -> Result<(), Lost> {
+        let mut kept = std::collections::BTreeMap::new();
+        for (record, _) in runs {
+            let count: &mut usize = kept.entry(record.task).or_default();
+            *count += 1;
+            if *count > HISTORY && record.closed {
+                self.insist("forget an old run", async || {
+                    self.app.ledger.remove_run(record).await
+                })
+                .await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The buckets are new: writes into them what is known, and what the object stores know.
+    async fn recover(&mut self) -> Result<(), Lost> {
+        let ledger = &self.app.ledger;
+        let (clusters, tasks, ended) = {
+            let memory = self.app.memory();
+            (
+                memory.clusters.clone(),
+                memory.tasks.clone(),
+                memory.closed.clone(),
+            )
+        };
+        if !clusters.is_empty() || !self.open.is_empty() {
+            warn!(
+                clusters = clusters.len(),
+                open = self.open.len(),
+                "NATS has lost its buckets; writing them anew"
+            );
+        }
+        for record in &ended {
+            self.insist("write a run", async || {
+                ledger.new_run(record).await.map(drop)
+            })
+            .await?;
+        }
+        self.restore(&clusters, &tasks).await?;
+        for run in self.open.keys().copied().collect::<Vec<_>>() {
+            if let Some(mut open) = self.open.remove(&run) {
+                let cluster = open.record.cluster;
+                self.save(&mut open).await?;
+                self.insist("lock a cluster", async || {
+                    ledger.lock(cluster, run).await.map(drop)
+                })
+                .await?;
+                self.open.insert(run, open);
+            }
+        }
+        let mut locations = self.app.config.scheduler.locations.clone();
+        for task in &tasks {
+            if let Ok(wish) = crate::properties::of_task(task) {
+                locations.extend_from_slice(wish.locations());
+            }
+        }
+        let mut complete = true;
+        for location in copies::unique(locations.iter()) {
+            match copies::find(&self.app.stores, &location).await {
+                Ok(found) => self.adopt(&location.to_string(), found).await?,
+                Err(cause) if cause.retry() => {
+                    warn!(%location, error = %Chain(&cause), "cannot look for runs that NATS may have lost; trying on");
+                    complete = false;
+                }
+                Err(cause) => {
+                    error!(%location, error = %Chain(&cause), "cannot look for runs that NATS may have lost");
+                }
+            }
+        }
+        if complete {
+            self.insist("mark the buckets", async || {
+                ledger.mark(crate::now_ms()).await
+            })
+            .await?;
+        }
+        self.kept_house = None;
+        Ok(())
+    }
+
+    /// Takes over what a bucket knows and we do not.
+    async fn adopt(&mut self, location: &str, found: Found) -> Result<(), Lost> {
+        let Found {
+            clusters,
+            tasks,
+            runs,
+        } = found;
+        info!(
+            location,
+            clusters = clusters.len(),
+            tasks = tasks.len(),
+            runs = runs.len(),
+            "found in the bucket"
+        );
+        self.restore(&clusters, &tasks).await?;
+        for spec in runs {
+            let record = rebuilt(spec, crate::now_ms());
+            let (run, cluster) = (record.run, record.cluster);
+            let ledger = &self.app.ledger;
+            let holder = self
+                .insist("lock a cluster", async || ledger.lock(cluster, run).await)
+                .await?;
+            if let Some(holder) = holder {
+                warn!(%run, %cluster, %holder, "a run in the bucket is left alone: another one has its cluster");
+            } else if self
+                .insist("write a run", async || ledger.new_run(&record).await)
+                .await?
+                .is_some()
+            {
+                warn!(%run, %cluster, "going on with a run that NATS had lost");
+            }
+        }
+        Ok(())
+    }
+
+    async fn restore(&self, clusters: &[Cluster], tasks: &[Task]) -> Result<(), Lost> {
+        let ledger = &self.app.ledger;
+        for cluster in clusters {
+            self.insist("write a cluster", async || {
+                ledger.new_cluster(cluster).await.map(drop)
+            })
+            .await?;
+        }
+        for task in tasks {
+            self.insist("write a task", async || ledger.new_task(task).await)
+                .await?;
+        }
+        Ok(())
+    }
+}
+
+/// The record of a run of which only the descriptor is left.
+fn rebuilt(spec: Spec, now_ms: u64) -> Record {
+    let (cluster, task, run, wish, asked_ms) = match &spec {
+        Spec::Backup(s) => (
+            s.cluster,
+            s.task,
+            s.run,
+            Wish::Backup(s.request.clone()),
+            s.started_ms,
+        ),
+        Spec::Restore(s) => (
+            s.cluster,
+            s.task,
+            s.run,
+            Wish::Restore(s.request.clone()),
+            s.started_ms,
+        ),
+    };
+    let mut record = Record::new(cluster, task, run, wish, asked_ms);
+    record.work = Some(Run::rebuild(spec));
+    record.follow(now_ms);
+    record
+}

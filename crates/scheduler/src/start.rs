@@ -1,0 +1,461 @@
+//! Beginning runs: from a request to the first jobs.
+//!
+//! A request is written down as a run that nobody has begun, and then is answered. Beginning it may
+//! take a while, as the bucket is asked; so that happens beside the term, which takes it up again
+//! when everything is ready and nothing is left but to save and publish.
+
+use protocol::{
+    Cluster, Event, Fact, NodeId, Presence, Request, RunStatus, SnapshotTag, Task, TaskId,
+};
+use queue::Revision;
+use service::Chain;
+use tracing::{Instrument as _, Span, info, info_span, warn};
+use workflow::{BackupSpec, RestoreSpec, Run};
+
+use crate::{
+    App, ask, clusters, copies,
+    driver::Open,
+    leader::{Lost, Term},
+    properties::Wish,
+    record::{Record, stale},
+    requests::Asked,
+};
+
+/// Tags of a cluster may run ahead of the clock by so much, in seconds, to stay in order.
+const AHEAD: u64 = 3_600;
+
+/// A run whose beginning was prepared.
+pub(crate) struct Begun {
+    record: Record,
+    revision: Revision,
+    span: Span,
+    ready: Result<Run, Refusal>,
+}
+
+/// Why a run does not begin.
+#[derive(Debug)]
+pub(crate) enum Refusal {
+    /// It never will.
+    Never(String),
+    /// It was stopped before it began.
+    Stopped,
+    /// It may later: NATS did not answer.
+    NotNow(queue::Error),
+}
+
+impl From<queue::Error> for Refusal {
+    fn from(cause: queue::Error) -> Self {
+        if cause.retry() {
+            Self::NotNow(cause)
+        } else {
+            Self::Never(Chain(&cause).to_string())
+        }
+    }
+}
+
+impl Term<'_> {
+    /// Takes a request from the queue: writes it down, or refuses it with an event.
+    pub(crate) async fn requested(&mut self, request: Request, asked: Asked) -> Result<(), Lost> {
+        let span = asked.span;
+        match self.write_down(&request).instrument(span.clone()).await? {
+            Ok(Some((record, revision))) => self.begin(record, revision, &span),
+            Ok(None) => {}
+            Err(reason) => {
+                info!(cluster = %request.cluster, run = %request.run, reason, "request refused");
+                let (cluster, run) = (request.cluster, request.run);
+                self.tell(&Event {
+                    cluster,
+                    run,
+                    node: None,
+                    fact: Fact::Refused { reason },
+                })
+                .await?;
+            }
+        }
+        let _nobody_waits = asked.settled.send(());
+        Ok(())
+    }
+
+    /// The run to begin; none if it began already; or why not.
+    async fn write_down(
+        &self,
+        request: &Request,
+    ) -> Result<Result<Option<(Record, Revision)>, String>, Lost> {
+        let ledger = &self.app.ledger;
+        let Request {
+            cluster,
+            run,
+            task,
+            backup,
+            restore,
+        } = request;
+        let wish = match Wish::of_parts(backup.clone(), restore.clone()) {
+            Ok(wish) => wish,
+            Err(reason) => return Ok(Err(reason)),
+        };
+        if let Err(reason) = wish.check() {
+            return Ok(Err(reason));
+        }
+        let known = self.insist("look for a run", async || {
+            match ledger.run(*cluster, *run).await {
+                Err(queue::Error::Value { .. }) => {
+                    Ok(Err(format!("run {run} exists and is not readable")))
+                }
+                found => found.map(Ok),
+            }
+        });
+        match known.await? {
+            Err(reason) => return Ok(Err(reason)),
+            Ok(Some((record, _))) if record.wish().as_ref() != Ok(&wish) => {
+                return Ok(Err(format!(
+                    "run {run} exists already and does something else; choose another `run`"
+                )));
+            }
+            Ok(Some((record, revision))) => {
+                return Ok(Ok(
+                    (record.status == RunStatus::New).then_some((record, revision))
+                ));
+            }
+            Ok(None) => {}
+        }
+        let found = self
+            .insist("look for a cluster", async || {
+                ledger.cluster_by_id(*cluster).await
+            })
+            .await?;
+        if found.is_none() {
+            return Ok(Err(format!(
+                "unknown cluster {cluster}; register it with `thetis cluster add`"
+            )));
+        }
+        let task = task.unwrap_or_else(TaskId::generate);
+        let (backup, restore) = wish.clone().into_parts();
+        let made = Task {
+            id: task,
+            cluster: *cluster,
+            name: String::new(),
+            enabled: true,
+            backup,
+            restore,
+        };
+        self.insist("save a task", async || ledger.new_task(&made).await)
+            .await?;
+        let record = Record::new(*cluster, task, *run, wish, crate::now_ms());
+        let revision = self
+            .insist("save a run", async || ledger.new_run(&record).await)
+            .await?;
+        // Not written only if it is there by now, from an attempt whose answer was lost.
+        let revision = match revision {
+            Some(revision) => Some(revision),
+            None => self
+                .insist("look at a run", async || ledger.run(*cluster, *run).await)
+                .await?
+                .map(|(_, r)| r),
+        };
+        Ok(Ok(revision.map(|revision| (record, revision))))
+    }
+
+    /// Has a run's beginning prepared, unless that is under way.
+    pub(crate) fn begin(&mut self, record: Record, revision: Revision, parent: &Span) {
+        let run = record.run;
+        if self.open.contains_key(&run) || !self.starting.insert(run) {
+            return;
+        }
+        let span = info_span!(parent: parent, "run", %run, cluster = %record.cluster, kind = %record.kind());
+        // What it goes on from must be tidied up after first.
+        if record
+            .resumes
+            .is_some_and(|before| self.closing.contains_key(&before))
+        {
+            self.waiting.push((record, revision, span));
+            return;
+        }
+        self.prepare(record, revision, span);
+    }
+
+    fn prepare(&mut self, record: Record, revision: Revision, span: Span) {
+        let app = self.app.clone();
+        let within = span.clone();
+        let preparing = async move {
+            let ready = prepare(&app, &record).await;
+            Begun {
+                record,
+                revision,
+                span,
+                ready,
+            }
+        };
+        self.preparing.spawn(preparing.instrument(within));
+    }
+
+    /// Tries those again that could not be prepared.
+    pub(crate) fn retry_waiting(&mut self) {
+        for (record, revision, span) in std::mem::take(&mut self.waiting) {
+            if record
+                .resumes
+                .is_some_and(|before| self.closing.contains_key(&before))
+            {
+                self.waiting.push((record, revision, span));
+            } else {
+                self.prepare(record, revision, span);
+            }
+        }
+    }
+
+    /// Everything is ready, or will never be.
+    pub(crate) async fn begun(&mut self, begun: Begun) -> Result<(), Lost> {
+        let Begun {
+            mut record,
+            revision,
+            span,
+            ready,
+        } = begun;
+        let (run, cluster) = (record.run, record.cluster);
+        let (status, reason) = match ready {
+            Ok(work) => {
+                self.starting.remove(&run);
+                record.work = Some(work);
+                record.follow(crate::now_ms());
+                return self.admit(Open::new(record, revision, span)).await;
+            }
+            Err(Refusal::NotNow(cause)) => {
+                warn!(%run, error = %Chain(&cause), "run not begun yet, trying on");
+                self.waiting.push((record, revision, span));
+                return Ok(());
+            }
+            Err(Refusal::Stopped) => (RunStatus::Stopped, "stopped before it began".to_owned()),
+            Err(Refusal::Never(reason)) => (RunStatus::Error, reason),
+        };
+        self.starting.remove(&run);
+        info!(%run, %cluster, reason, "run refused");
+        record.end(status, reason.clone(), crate::now_ms());
+        self.app.metrics.ended(record.kind(), status);
+        self.save(&mut Open::new(record, revision, span)).await?;
+        self.insist("unlock a cluster", async || {
+            self.app.ledger.unlock(cluster, run).await
+        })
+        .await?;
+        self.tell(&Event {
+            cluster,
+            run,
+            node: None,
+            fact: Fact::Refused { reason },
+        })
+        .await
+    }
+
+    async fn admit(&mut self, mut open: Open) -> Result<(), Lost> {
+        let span = open.span.clone();
+        async {
+            self.save(&mut open).await?;
+            let Record { run, cluster, .. } = open.record;
+            info!(%run, %cluster, task = %open.record.task, kind = %open.record.kind(), "run begun");
+            self.tell(&Event { cluster, run, node: None, fact: Fact::RunStarted }).await?;
+            let jobs = open.record.work.as_ref().map(Run::due).unwrap_or_default();
+            self.publish(&jobs).await;
+            self.open.insert(run, open);
+            let stop = self.insist("look for a stop", async || self.app.ledger.told_to_stop(run).await).await?;
+            if stop { self.told_to_stop(&run.to_string()).await } else { Ok(()) }
+        }
+        .instrument(span)
+        .await
+    }
+
+    /// Publishes an event of our own.
+    pub(crate) async fn tell(&self, event: &Event) -> Result<(), Lost> {
+        self.held()?;
+        self.app
+            .queue
+            .publish_event(event)
+            .await
+            .map_err(Lost::Broken)
+    }
+}
+
+/// Gets everything ready that a run needs before its first job: the bucket, the lock, its course,
+/// and the copies in the bucket.
+async fn prepare(app: &App, record: &Record) -> Result<Run, Refusal> {
+    if app.ledger.told_to_stop(record.run).await? {
+        return Err(Refusal::Stopped);
+    }
+    let wish = record.wish().map_err(Refusal::Never)?;
+    wish.check().map_err(Refusal::Never)?;
+    let cluster = app
+        .ledger
+        .cluster_by_id(record.cluster)
+        .await?
+        .ok_or_else(|| Refusal::Never(format!("unknown cluster {}", record.cluster)))?;
+    let bucket = |error: store::Error| Refusal::Never(error.to_string());
+    for location in wish.locations() {
+        app.checks
+            .check(&app.stores, location)
+            .await
+            .map_err(bucket)?;
+    }
+    if let Some(holder) = app.ledger.lock(record.cluster, record.run).await? {
+        let holder = app.ledger.run(record.cluster, holder).await?;
+        return Err(Refusal::Never(holder.map_or_else(
+            || format!("cluster {} is busy; try again", cluster.name),
+            |(holder, _)| ask::busy(&cluster.name, &holder),
+        )));
+    }
+    let runs = app.ledger.runs(record.cluster).await?;
+    let scout = scout(&cluster, &app.queue.workers().await?).ok_or_else(|| {
+        Refusal::Never(format!(
+            "cluster {} has no nodes; remove and add it again",
+            cluster.name
+        ))
+    })?;
+    let work = course(record, wish.clone(), &cluster, &runs, scout);
+    let task = app
+        .ledger
+        .task_by_id(record.cluster, record.task)
+        .await?
+        .unwrap_or_else(|| {
+            let (backup, restore) = wish.clone().into_parts();
+            Task {
+                id: record.task,
+                cluster: record.cluster,
+                name: String::new(),
+                enabled: true,
+                backup,
+                restore,
+            }
+        });
+    let first = wish
+        .locations()
+        .first()
+        .expect("a checked request has a location");
+    copies::keep(&app.stores, first, (&cluster, &task, &work.spec()))
+        .await
+        .map_err(bucket)?;
+    Ok(work)
+}
+
+/// A node whose snapshot-worker lives, else any.
+fn scout(cluster: &Cluster, workers: &[Presence]) -> Option<NodeId> {
+    clusters::scouts(cluster, workers)
+        .first()
+        .copied()
+        .or_else(|| cluster.nodes.first().map(|node| node.node))
+}
+
+/// The run's course: the one it goes on from, or a new one. `runs` are the cluster's, newest first.
+fn course(record: &Record, wish: Wish, cluster: &Cluster, runs: &[Record], scout: NodeId) -> Run {
+    let now_ms = crate::now_ms();
+    let before = record
+        .resumes
+        .and_then(|before| runs.iter().find(|run| run.run == before));
+    let resumed = before
+        .and_then(|before| before.work.as_ref())
+        .and_then(|work| work.resume(record.run, now_ms));
+    if let Some(mut work) = resumed {
+        work.set_scout(scout);
+        return work;
+    }
+    // A run that failed may have left the cluster's switches as they should not be.
+    let unsettled = runs
+        .iter()
+        .find(|run| run.work.is_some())
+        .is_some_and(|run| run.status == RunStatus::Error);
+    let Record {
+        cluster: id,
+        run,
+        task,
+        ..
+    } = *record;
+    match wish {
+        Wish::Backup(request) => Run::backup(BackupSpec {
+            cluster: id,
+            run,
+            origin: run,
+            task,
+            tag: free_tag(runs, now_ms / 1_000),
+            request,
+            cluster_name: cluster.name.clone(),
+            scout,
+            stale: stale(runs),
+            started_ms: now_ms,
+            unsettled,
+        }),
+        Wish::Restore(request) => Run::restore(RestoreSpec {
+            cluster: id,
+            run,
+            origin: run,
+            task,
+            request,
+            scout,
+            started_ms: now_ms,
+            unsettled,
+        }),
+    }
+}
+
+/// The tag of this second, or of the first one after it that no run of the cluster has: tags are
+/// unique and in order, also when the clock was set back by less than an hour.
+fn free_tag(runs: &[Record], now: u64) -> SnapshotTag {
+    let taken: Vec<u64> = runs
+        .iter()
+        .filter_map(|run| catalog::tag::unix(&run.tag()?))
+        .collect();
+    let newest = taken
+        .iter()
+        .copied()
+        .filter(|tag| *tag < now + AHEAD)
+        .max()
+        .unwrap_or_default();
+    catalog::tag::at(now.max(newest + 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::tests::backup;
+
+    #[test]
+    fn a_tag_is_never_taken_twice_and_keeps_the_order() {
+        let at = |tag| backup(TaskId::generate(), tag, RunStatus::Done);
+        assert_eq!(free_tag(&[], 10_000), catalog::tag::at(10_000));
+        assert_eq!(
+            free_tag(&[at(10_000), at(9_000)], 10_000),
+            catalog::tag::at(10_001)
+        );
+        assert_eq!(
+            free_tag(&[at(10_050), at(10_000)], 10_000),
+            catalog::tag::at(10_051)
+        );
+        assert_eq!(
+            free_tag(&[at(900_000), at(500)], 10_000),
+            catalog::tag::at(10_000)
+        );
+    }
+
+    #[test]
+    fn a_run_goes_on_with_the_snapshot_of_the_one_before() {
+        let cluster = Cluster {
+            id: protocol::ClusterId::generate(),
+            name: "c".into(),
+            host: "h".into(),
+            nodes: vec![],
+        };
+        let mut stopped = backup(TaskId::generate(), 50, RunStatus::Stopped);
+        let work = stopped.work.as_mut().unwrap();
+        work.apply(&workflow::Input::Stop);
+        let mut next = Record::new(
+            stopped.cluster,
+            stopped.task,
+            protocol::RunId::generate(),
+            stopped.wish().unwrap(),
+            60,
+        );
+        let wish = next.wish().unwrap();
+        let scout = NodeId(uuid::Uuid::nil());
+        let runs = [stopped];
+        next.work = Some(course(&next, wish.clone(), &cluster, &runs, scout));
+        assert_ne!(next.tag(), runs[0].tag());
+        next.resumes = Some(runs[0].run);
+        next.work = Some(course(&next, wish, &cluster, &runs, scout));
+        assert_eq!(next.tag(), runs[0].tag());
+        assert_eq!(next.origin(), runs[0].run);
+    }
+}
