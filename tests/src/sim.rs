@@ -1,0 +1,294 @@
+//! Simulated ScyllaDB clusters, driven through their admin port.
+
+use std::{
+    collections::BTreeMap,
+    net::Ipv4Addr,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::atomic::{AtomicU8, Ordering},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, bail};
+use reqwest::Method;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use testkit::{Process, eventually};
+
+use crate::bin;
+
+/// The shape of a cluster.
+#[derive(Clone, Debug)]
+pub struct Shape {
+    /// Its name.
+    pub name: String,
+    /// Datacenters, with their numbers of nodes.
+    pub dcs: Vec<(String, usize)>,
+    /// Racks in each.
+    pub racks: usize,
+    /// Further arguments of the simulator.
+    pub arguments: Vec<String>,
+}
+
+impl Shape {
+    /// `nodes` nodes in `dc1`, on two racks.
+    #[must_use]
+    pub fn new(name: &str, nodes: usize) -> Self {
+        Self { name: name.to_owned(), dcs: vec![("dc1".to_owned(), nodes)], racks: 2, arguments: Vec::new() }
+    }
+
+    /// With further arguments of the simulator.
+    #[must_use]
+    pub fn with(mut self, arguments: &[&str]) -> Self {
+        self.arguments.extend(arguments.iter().map(|a| (*a).to_owned()));
+        self
+    }
+}
+
+/// A table to be.
+#[derive(Clone, Debug)]
+pub struct TableSpec {
+    /// Its keyspace.
+    pub keyspace: String,
+    /// Its name.
+    pub name: String,
+    /// Whether tablets spread it.
+    pub tablets: bool,
+    /// Copies of each row.
+    pub copies: usize,
+}
+
+/// A node.
+#[derive(Clone, Debug, Deserialize)]
+pub struct SimNode {
+    /// Its REST API.
+    pub api: String,
+    /// Its address.
+    pub address: String,
+    /// Its host id.
+    pub host_id: String,
+    /// Its data directory.
+    pub data: PathBuf,
+}
+
+/// What each table holds, by `keyspace.table`.
+pub type Fingerprints = BTreeMap<String, Fingerprint>;
+
+/// What a table holds, however many nodes hold it.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Fingerprint {
+    keyspace: String,
+    table_name: String,
+    /// Hash over the newest version of each row.
+    pub table: String,
+    /// Rows.
+    pub rows: u64,
+    /// Bytes of their values.
+    pub value_bytes: u64,
+    /// Whether every owner has every row.
+    pub replicas_consistent: bool,
+    /// Owners that lack a row.
+    pub missing: u64,
+    /// Rows on nodes that do not own them.
+    pub extra: u64,
+    /// SSTables whose bytes do not fit their checksums.
+    #[serde(default)]
+    pub corrupt: Vec<PathBuf>,
+}
+
+/// A running cluster.
+#[derive(Debug)]
+pub struct Sim {
+    /// Its nodes.
+    pub nodes: Vec<SimNode>,
+    shape: Shape,
+    admin: String,
+    http: reqwest::Client,
+    process: Process,
+}
+
+#[derive(Deserialize)]
+struct Ready {
+    admin: String,
+    nodes: Vec<SimNode>,
+}
+
+/// Clusters of one process take different networks of 127.0.0.0/8.
+static NETWORKS: AtomicU8 = AtomicU8::new(0);
+
+impl Sim {
+    /// Starts a cluster whose files are below `dir`.
+    ///
+    /// # Errors
+    /// When it is not ready after 30 s.
+    pub async fn start(shape: Shape, dir: &Path) -> Result<Self> {
+        let mut command = Command::new(bin("scylla-sim")?);
+        command.arg("--dir").arg(dir.join(&shape.name)).args(["--cluster-name", &shape.name, "--api-port", "0"]);
+        command.args(["--base-address", &network().to_string(), "--racks", &shape.racks.to_string()]);
+        for (dc, nodes) in &shape.dcs {
+            command.args(["--dc", &format!("{dc}:{nodes}")]);
+        }
+        command.args(&shape.arguments);
+        let mut process = Process::start(&mut command, &dir.join(format!("logs/{}.log", shape.name)))?;
+        let ready = eventually("the simulated cluster", Duration::from_secs(30), async || {
+            let output = process.output();
+            let line = output.lines().find(|line| line.starts_with('{'));
+            if let Some(line) = line {
+                return serde_json::from_str::<Ready>(line).context("reading the simulator's line");
+            }
+            if !process.running() {
+                bail!("the simulator ended: {output}");
+            }
+            bail!("not ready yet: {output}")
+        })
+        .await?;
+        let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(120)).build()?;
+        Ok(Self { nodes: ready.nodes, shape, admin: ready.admin, http, process })
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.shape.name
+    }
+
+    /// Its process id.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// The admin port's address.
+    #[must_use]
+    pub fn admin_url(&self) -> &str {
+        &self.admin
+    }
+
+    /// A request to the admin port.
+    ///
+    /// # Errors
+    /// When it is refused.
+    pub async fn admin(&self, method: Method, path: &str, body: Option<Value>) -> Result<Value> {
+        let mut request = self.http.request(method, format!("{}{path}", self.admin));
+        if let Some(body) = body {
+            request = request.json(&body);
+        }
+        let answer = request.send().await.with_context(|| format!("asking the simulator for {path}"))?;
+        let (status, text) = (answer.status(), answer.text().await?);
+        if !status.is_success() {
+            bail!("the simulator refuses {path}: {text}");
+        }
+        serde_json::from_str(&text).context("reading the simulator's answer")
+    }
+
+    /// Makes keyspaces and tables.
+    ///
+    /// # Errors
+    /// When one is refused.
+    pub async fn create(&self, tables: &[TableSpec]) -> Result<()> {
+        let mut keyspaces = BTreeMap::new();
+        for table in tables {
+            keyspaces.insert(&table.keyspace, (table.tablets, table.copies));
+        }
+        for (name, (tablets, copies)) in keyspaces {
+            let body = json!({"name": name, "tablets": tablets, "replication": copies});
+            self.admin(Method::POST, "/keyspaces", Some(body)).await?;
+        }
+        for table in tables {
+            let body = json!({"keyspace": table.keyspace, "name": table.name, "tablets": 4});
+            self.admin(Method::POST, "/tables", Some(body)).await?;
+        }
+        Ok(())
+    }
+
+    /// Writes rows into SSTables of a table: `bytes` of values, about `sstables` SSTables a node.
+    ///
+    /// # Errors
+    /// When it is refused.
+    pub async fn load(&self, table: &TableSpec, seed: u64, bytes: u64, sstables: usize) -> Result<Value> {
+        let body = json!({
+            "keyspace": table.keyspace, "table": table.name, "seed": seed, "bytes": bytes, "sstables": sstables,
+            "min_value": 256, "max_value": 8192,
+        });
+        self.admin(Method::POST, "/load", Some(body)).await
+    }
+
+    /// Writes newer versions of the first `rows` rows, into memory.
+    ///
+    /// # Errors
+    /// When it is refused.
+    pub async fn mutate(&self, table: &TableSpec, seed: u64, rows: u64) -> Result<Value> {
+        let body = json!({"keyspace": table.keyspace, "table": table.name, "seed": seed, "rows": rows, "min_value": 64, "max_value": 512});
+        self.admin(Method::POST, "/mutate", Some(body)).await
+    }
+
+    /// What every table holds.
+    ///
+    /// # Errors
+    /// When the simulator does not answer.
+    pub async fn fingerprints(&self) -> Result<Fingerprints> {
+        let all: Vec<Fingerprint> = serde_json::from_value(self.admin(Method::GET, "/fingerprint?deep=true", None).await?)?;
+        Ok(all.into_iter().map(|one| (format!("{}.{}", one.keyspace, one.table_name), one)).collect())
+    }
+
+    /// Whether the cluster is as it was before anybody worked on it: nothing switched off, nothing
+    /// sent that a node would rather not get, nothing left lying about.
+    ///
+    /// # Errors
+    /// When it is not; the text says what.
+    pub async fn is_clean(&self) -> Result<()> {
+        let state = self.admin(Method::GET, "/cluster", None).await?;
+        if state["balancing"] != json!(true) {
+            bail!("{}: tablet balancing was left off", self.name());
+        }
+        if state["switched_off"] != json!([]) {
+            bail!("{}: switched off: {}", self.name(), state["switched_off"]);
+        }
+        let violations = self.admin(Method::GET, "/violations", None).await?;
+        if violations != json!([]) {
+            bail!("{}: {violations}", self.name());
+        }
+        for node in &self.nodes {
+            let staging = node.data.join(".thetis");
+            if let Ok(entries) = std::fs::read_dir(&staging) {
+                for entry in entries {
+                    let name = entry?.file_name();
+                    if name != "load.lock" {
+                        bail!("{} holds {}", staging.display(), name.display());
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Compares what two clusters hold; every table of `before` must be in `after`, whole.
+///
+/// # Errors
+/// When they differ; the text names the tables.
+pub fn compare(before: &Fingerprints, after: &Fingerprints) -> Result<()> {
+    let mut wrong = Vec::new();
+    for (name, was) in before {
+        match after.get(name) {
+            None => wrong.push(format!("{name} is missing")),
+            Some(is) if is.table != was.table || is.rows != was.rows => {
+                wrong.push(format!("{name} has {} rows ({}) instead of {} ({})", is.rows, is.table, was.rows, was.table));
+            }
+            Some(is) if !is.replicas_consistent || is.missing > 0 || is.extra > 0 || !is.corrupt.is_empty() => {
+                wrong.push(format!("{name}: replicas differ: {} missing, {} extra, corrupt {:?}", is.missing, is.extra, is.corrupt));
+            }
+            Some(_) => {}
+        }
+    }
+    if wrong.is_empty() { Ok(()) } else { bail!("restored data differs: {}", wrong.join("; ")) }
+}
+
+/// The first address of a network that no other cluster of this process uses, nor likely one of
+/// another process.
+fn network() -> Ipv4Addr {
+    let id = std::process::id();
+    let [_, _, high, low] = id.to_be_bytes();
+    let number = NETWORKS.fetch_add(1, Ordering::Relaxed);
+    Ipv4Addr::new(127, 10 + high % 100, low, number.wrapping_mul(16).wrapping_add(1))
+}
