@@ -131,7 +131,7 @@ impl<H: Handler> Desk<H> {
         task.spawn(work.instrument(Span::current()));
         let (off, done) = tokio::select! {
             biased;
-            done = task.join_next() => (None, done),
+            done = task.join_next() => (self.why_off(hand), done),
             off = self.called_off(hand, &alive, delivery) => {
                 stop.cancel();
                 (Some(off), timeout(GRACE, task.join_next()).await.ok().flatten())
@@ -144,6 +144,15 @@ impl<H: Handler> Desk<H> {
             warn!("handler did not heed its stop, aborted");
         }
         self.judge(off, done)
+    }
+
+    /// Why a handler may have left off that was quicker to hear of it than we.
+    fn why_off(&self, hand: &InHand) -> Option<Off> {
+        if hand.stop.is_cancelled() {
+            Some(Off::RunStopped)
+        } else {
+            self.stop.is_cancelled().then_some(Off::Shutdown)
+        }
     }
 
     /// Keeps the job alive until there is a reason to call it off.

@@ -186,6 +186,8 @@ impl Settings {
             options = options.token(token.expose().to_owned());
         } else if let (Some(user), Some(password)) = (&self.user, &self.password) {
             options = options.user_and_password(user.clone(), password.expose().to_owned());
+        } else {
+            options = self.login_of_address(options)?;
         }
         if let Some(ca) = &self.tls.ca {
             options = options.add_root_certificates(ca.clone()).require_tls(true);
@@ -196,6 +198,21 @@ impl Settings {
                 .require_tls(true);
         }
         Ok(options)
+    }
+
+    /// What stands in the first address that has it: `user:password@`, or `token@`.
+    fn login_of_address(&self, options: ConnectOptions) -> Result<ConnectOptions, Error> {
+        let servers = self.servers()?;
+        let login = servers
+            .iter()
+            .find_map(|server| Some((server.username()?, server.password())));
+        Ok(match login {
+            Some((user, Some(password))) => {
+                options.user_and_password(unescaped(user), unescaped(password))
+            }
+            Some((token, None)) => options.token(unescaped(token)),
+            None => options,
+        })
     }
 
     pub(crate) fn ack_wait(&self) -> Duration {
@@ -216,9 +233,42 @@ impl Settings {
     }
 }
 
+/// A part of a URL with its `%XX` read.
+fn unescaped(part: &str) -> String {
+    let mut bytes = Vec::with_capacity(part.len());
+    let mut rest = part.as_bytes();
+    while let [first, tail @ ..] = rest {
+        let escaped = match (first, tail) {
+            (b'%', [high, low, ..]) => hex(*high).zip(hex(*low)),
+            _ => None,
+        };
+        if let Some((high, low)) = escaped {
+            bytes.push(high * 16 + low);
+            rest = &tail[2..];
+        } else {
+            bytes.push(*first);
+            rest = tail;
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+fn hex(digit: u8) -> Option<u8> {
+    char::from(digit)
+        .to_digit(16)
+        .and_then(|value| value.try_into().ok())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn escapes_in_an_address_are_read() {
+        assert_eq!(unescaped("a%40b%2fc"), "a@b/c");
+        assert_eq!(unescaped("100%"), "100%");
+        assert_eq!(unescaped("%zz%4"), "%zz%4");
+    }
 
     #[test]
     fn secrets_are_never_printed() {

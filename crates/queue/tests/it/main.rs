@@ -1,0 +1,11 @@
+//! The queue on a real nats-server.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod connecting;
+mod control;
+mod jobs;
+mod leading;
+mod loss;
+mod support;
+mod values;
