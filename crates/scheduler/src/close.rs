@@ -83,7 +83,7 @@ impl Term<'_> {
         record.epoch = self.lead.epoch();
         // It may have been forgotten by its user meanwhile, and then stays so.
         let ledger = &self.app.ledger;
-        self.insist("close a run", async || {
+        self.insist("close a run", || async {
             match ledger.run(record.cluster, run).await? {
                 Some((found, revision)) if found.epoch <= record.epoch => {
                     ledger.save_run(&record, revision).await.map(drop)

@@ -67,21 +67,24 @@ pub(crate) async fn keep(
         task: task.id,
         spec: serde_json::to_value(spec).expect("a spec is plain data"),
     };
-    let put = async |key: OwnKey, body: Vec<u8>| store.put(&key.to_string(), body.into()).await;
-    put(
-        OwnKey::Cluster(cluster.id),
-        ClusterCopy {
-            cluster: cluster.clone(),
-        }
-        .to_json(),
-    )
-    .await?;
-    put(
-        OwnKey::Task(cluster.id, task.id),
-        TaskCopy { task: task.clone() }.to_json(),
-    )
-    .await?;
-    put(OwnKey::Run(origin), descriptor.to_json()).await
+    let bodies = [
+        (
+            OwnKey::Cluster(cluster.id),
+            ClusterCopy {
+                cluster: cluster.clone(),
+            }
+            .to_json(),
+        ),
+        (
+            OwnKey::Task(cluster.id, task.id),
+            TaskCopy { task: task.clone() }.to_json(),
+        ),
+        (OwnKey::Run(origin), descriptor.to_json()),
+    ];
+    for (key, body) in bodies {
+        store.put(&key.to_string(), body.into()).await?;
+    }
+    Ok(())
 }
 
 /// Removes the descriptor of a run that has ended, unless it is that of another run by now, and,

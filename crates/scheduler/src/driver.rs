@@ -122,12 +122,12 @@ impl Term<'_> {
         if status == RunStatus::Stopping && was != status {
             info!(%run, "stopping");
             // What still waits is not to be done; what tidies up is published after this.
-            self.insist("remove a run's jobs", async || {
+            self.insist("remove a run's jobs", || async {
                 self.app.queue.purge_run(open.record.cluster, run).await
             })
             .await?;
         }
-        self.publish(&jobs).await;
+        self.publish(jobs).await;
         Ok(true)
     }
 
@@ -142,7 +142,7 @@ impl Term<'_> {
             let ledger = &self.app.ledger;
             let (record, revision) = (&open.record, open.revision);
             if let Some(saved) = self
-                .insist("save a run", async || {
+                .insist("save a run", || async {
                     ledger.save_run(record, revision).await
                 })
                 .await?
@@ -151,7 +151,7 @@ impl Term<'_> {
                 return Ok(());
             }
             match self
-                .insist("look at a run", async || {
+                .insist("look at a run", || async {
                     ledger.run(record.cluster, run).await
                 })
                 .await?
@@ -168,7 +168,7 @@ impl Term<'_> {
                 None => {
                     warn!(%run, "NATS has lost the run; writing it anew");
                     if let Some(saved) = self
-                        .insist("write a run", async || ledger.new_run(record).await)
+                        .insist("write a run", || ledger.new_run(record))
                         .await?
                     {
                         open.revision = saved;
@@ -180,10 +180,16 @@ impl Term<'_> {
     }
 
     /// Publishes jobs. What cannot be published now is left to the next sweep.
-    pub(crate) async fn publish(&self, jobs: &[Job]) {
-        let queue = &self.app.queue;
+    pub(crate) async fn publish(&self, jobs: Vec<Job>) {
+        let due = jobs.len();
+        // Each future owns what it works with: closures over references are not general enough for
+        // this future to be `Send`.
+        let send = |job: Job| {
+            let queue = self.app.queue.clone();
+            async move { queue.publish_job(&job).await }
+        };
         let mut sent = futures::stream::iter(jobs)
-            .map(|job| queue.publish_job(job))
+            .map(send)
             .buffer_unordered(AT_ONCE);
         let (mut new, mut failed) = (0_usize, 0_usize);
         while let Some(answer) = sent.next().await {
@@ -198,7 +204,7 @@ impl Term<'_> {
                 }
             }
         }
-        debug!(due = jobs.len(), new, failed, "published");
+        debug!(due, new, failed, "published");
     }
 
     /// Keeps the cluster's record true: workers find their cluster by its nodes.
@@ -215,7 +221,7 @@ impl Term<'_> {
             return Ok(());
         }
         let nodes = clusters::nodes(&found.nodes);
-        self.insist("save a cluster's nodes", async || {
+        self.insist("save a cluster's nodes", || async {
             let change = |cluster: &mut protocol::Cluster| {
                 let differs = cluster.nodes != nodes;
                 cluster.nodes.clone_from(&nodes);
@@ -250,7 +256,7 @@ impl Term<'_> {
                 }
             };
             if let Some(work) = work {
-                self.publish(&work.amends(event)).await;
+                self.publish(work.amends(event)).await;
             }
         }
         Ok(())
@@ -294,7 +300,7 @@ impl Term<'_> {
             jobs.truncate(PUBLISHED);
         }
         let span = open.span.clone();
-        self.publish(&jobs).instrument(span).await;
+        self.publish(jobs).instrument(span).await;
         Ok(())
     }
 

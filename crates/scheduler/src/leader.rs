@@ -220,11 +220,14 @@ impl<'a> Term<'a> {
     }
 
     /// Tries until it is done or cannot be, or the lease is lost. `what` is for the log.
-    pub(crate) async fn insist<T>(
+    pub(crate) async fn insist<T, F>(
         &self,
         what: &str,
-        mut attempt: impl AsyncFnMut() -> Result<T, queue::Error>,
-    ) -> Result<T, Lost> {
+        mut attempt: impl FnMut() -> F,
+    ) -> Result<T, Lost>
+    where
+        F: Future<Output = Result<T, queue::Error>>,
+    {
         let mut pause = Duration::from_millis(50);
         let mut told = false;
         loop {

@@ -178,3 +178,15 @@ pub(crate) fn now_ms() -> u64 {
         .unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// So that several services can run in one process.
+    #[test]
+    fn it_can_be_spawned() {
+        fn send<T: Send>(_: impl FnOnce(Context) -> T) {}
+        send(run);
+    }
+}

@@ -74,13 +74,13 @@ impl Term<'_> {
     async fn remember(&mut self) -> Result<(), Lost> {
         let ledger = &self.app.ledger;
         if self
-            .insist("look at the buckets", async || ledger.is_new().await)
+            .insist("look at the buckets", || ledger.is_new())
             .await?
         {
             self.recover().await?;
         }
         let (clusters, tasks) = self
-            .insist("read clusters and tasks", async || {
+            .insist("read clusters and tasks", || async {
                 tokio::try_join!(ledger.clusters(), ledger.all_tasks())
             })
             .await?;
@@ -104,7 +104,7 @@ impl Term<'_> {
         for cluster in clusters {
             let ledger = &self.app.ledger;
             let runs = self
-                .insist("read runs", async || {
+                .insist("read runs", || async {
                     ledger.runs_with_revisions(cluster).await
                 })
                 .await?;
@@ -144,7 +144,7 @@ impl Term<'_> {
             self.stamp(&mut open).await?;
             self.open.insert(run, open);
             let stop = self
-                .insist("look for a stop", async || {
+                .insist("look for a stop", || async {
                     self.app.ledger.told_to_stop(run).await
                 })
                 .await?;
@@ -162,7 +162,7 @@ impl Term<'_> {
             let ledger = &self.app.ledger;
             let (record, revision) = (&open.record, open.revision);
             let saved = self
-                .insist("take a run over", async || {
+                .insist("take a run over", || async {
                     ledger.save_run(record, revision).await
                 })
                 .await?;
@@ -173,7 +173,7 @@ impl Term<'_> {
             // The leader before us was quicker, for the last time.
             let (cluster, run) = (record.cluster, record.run);
             let found = self
-                .insist("look at a run", async || ledger.run(cluster, run).await)
+                .insist("look at a run", || ledger.run(cluster, run))
                 .await?;
             if let Some((found, revision)) = found {
                 open.record = Record {
@@ -193,7 +193,7 @@ impl Term<'_> {
             let count: &mut usize = kept.entry(record.task).or_default();
             *count += 1;
             if *count > HISTORY && record.closed {
-                self.insist("forget an old run", async || {
+                self.insist("forget an old run", || async {
                     self.app.ledger.remove_run(record).await
                 })
                 .await?;
@@ -221,7 +221,7 @@ impl Term<'_> {
             );
         }
         for record in &ended {
-            self.insist("write a run", async || {
+            self.insist("write a run", || async {
                 ledger.new_run(record).await.map(drop)
             })
             .await?;
@@ -231,7 +231,7 @@ impl Term<'_> {
             if let Some(mut open) = self.open.remove(&run) {
                 let cluster = open.record.cluster;
                 self.save(&mut open).await?;
-                self.insist("lock a cluster", async || {
+                self.insist("lock a cluster", || async {
                     ledger.lock(cluster, run).await.map(drop)
                 })
                 .await?;
@@ -258,7 +258,7 @@ impl Term<'_> {
             }
         }
         if complete {
-            self.insist("mark the buckets", async || {
+            self.insist("mark the buckets", || async {
                 ledger.mark(crate::now_ms()).await
             })
             .await?;
@@ -287,12 +287,12 @@ impl Term<'_> {
             let (run, cluster) = (record.run, record.cluster);
             let ledger = &self.app.ledger;
             let holder = self
-                .insist("lock a cluster", async || ledger.lock(cluster, run).await)
+                .insist("lock a cluster", || ledger.lock(cluster, run))
                 .await?;
             if let Some(holder) = holder {
                 warn!(%run, %cluster, %holder, "a run in the bucket is left alone: another one has its cluster");
             } else if self
-                .insist("write a run", async || ledger.new_run(&record).await)
+                .insist("write a run", || ledger.new_run(&record))
                 .await?
                 .is_some()
             {
@@ -305,13 +305,13 @@ impl Term<'_> {
     async fn restore(&self, clusters: &[Cluster], tasks: &[Task]) -> Result<(), Lost> {
         let ledger = &self.app.ledger;
         for cluster in clusters {
-            self.insist("write a cluster", async || {
+            self.insist("write a cluster", || async {
                 ledger.new_cluster(cluster).await.map(drop)
             })
             .await?;
         }
         for task in tasks {
-            self.insist("write a task", async || ledger.new_task(task).await)
+            self.insist("write a task", || ledger.new_task(task))
                 .await?;
         }
         Ok(())

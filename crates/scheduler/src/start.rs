@@ -96,7 +96,7 @@ impl Term<'_> {
         if let Err(reason) = wish.check() {
             return Ok(Err(reason));
         }
-        let known = self.insist("look for a run", async || {
+        let known = self.insist("look for a run", || async {
             match ledger.run(*cluster, *run).await {
                 Err(queue::Error::Value { .. }) => {
                     Ok(Err(format!("run {run} exists and is not readable")))
@@ -119,7 +119,7 @@ impl Term<'_> {
             Ok(None) => {}
         }
         let found = self
-            .insist("look for a cluster", async || {
+            .insist("look for a cluster", || async {
                 ledger.cluster_by_id(*cluster).await
             })
             .await?;
@@ -138,17 +138,17 @@ impl Term<'_> {
             backup,
             restore,
         };
-        self.insist("save a task", async || ledger.new_task(&made).await)
+        self.insist("save a task", || ledger.new_task(&made))
             .await?;
         let record = Record::new(*cluster, task, *run, wish, crate::now_ms());
         let revision = self
-            .insist("save a run", async || ledger.new_run(&record).await)
+            .insist("save a run", || ledger.new_run(&record))
             .await?;
         // Not written only if it is there by now, from an attempt whose answer was lost.
         let revision = match revision {
             Some(revision) => Some(revision),
             None => self
-                .insist("look at a run", async || ledger.run(*cluster, *run).await)
+                .insist("look at a run", || ledger.run(*cluster, *run))
                 .await?
                 .map(|(_, r)| r),
         };
@@ -231,7 +231,7 @@ impl Term<'_> {
         record.end(status, reason.clone(), crate::now_ms());
         self.app.metrics.ended(record.kind(), status);
         self.save(&mut Open::new(record, revision, span)).await?;
-        self.insist("unlock a cluster", async || {
+        self.insist("unlock a cluster", || async {
             self.app.ledger.unlock(cluster, run).await
         })
         .await?;
@@ -252,9 +252,9 @@ impl Term<'_> {
             info!(%run, %cluster, task = %open.record.task, kind = %open.record.kind(), "run begun");
             self.tell(&Event { cluster, run, node: None, fact: Fact::RunStarted }).await?;
             let jobs = open.record.work.as_ref().map(Run::due).unwrap_or_default();
-            self.publish(&jobs).await;
+            self.publish(jobs).await;
             self.open.insert(run, open);
-            let stop = self.insist("look for a stop", async || self.app.ledger.told_to_stop(run).await).await?;
+            let stop = self.insist("look for a stop", || self.app.ledger.told_to_stop(run)).await?;
             if stop { self.told_to_stop(&run.to_string()).await } else { Ok(()) }
         }
         .instrument(span)

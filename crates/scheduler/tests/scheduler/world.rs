@@ -1,0 +1,404 @@
+//! One nats-server, one bucket, schedulers that come and go, and workers that play a script.
+
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, ensure};
+use protocol::{
+    ChunkStored, Fact, Indexed, Inspected, Job, NodeId, NodeInfo, Presence, Sealed, TableRef,
+    TableSize, Unit, WorkerKind,
+};
+use queue::{Consumer, Context, Handler, JobError, Queue};
+use serde_json::{Value, json};
+use service::Config;
+use tempfile::TempDir;
+use testkit::{eventually, free_port, nats::Nats};
+use tokio::{sync::watch, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+
+/// Longer than anything takes, even on a busy machine.
+pub(crate) const LONG: Duration = Duration::from_secs(60);
+
+/// The name of the cluster and of its nodes' own.
+pub(crate) const CLUSTER: &str = "prod";
+
+const KINDS: [(WorkerKind, &[&str]); 2] = [
+    (
+        WorkerKind::Snapshot,
+        &[
+            "inspect",
+            "set_balancing",
+            "take_snapshot",
+            "index",
+            "drop_snapshot",
+        ],
+    ),
+    (WorkerKind::Upload, &["upload", "seal"]),
+];
+
+/// Everything a test needs. What it started ends with it.
+pub(crate) struct World {
+    pub(crate) nats: Nats,
+    pub(crate) queue: Queue,
+    pub(crate) http: reqwest::Client,
+    bucket: TempDir,
+    schedulers: BTreeMap<u16, (tokio::task::AbortHandle, CancellationToken)>,
+    tasks: JoinSet<()>,
+    /// Uploads wait while this is true.
+    pub(crate) hold: watch::Sender<bool>,
+    pub(crate) done: Arc<Mutex<BTreeMap<&'static str, usize>>>,
+}
+
+impl World {
+    /// A cluster of two nodes with all their workers, and one scheduler.
+    pub(crate) async fn new() -> Result<Self> {
+        let nats = Nats::start()?;
+        let settings = queue::Settings {
+            url: nats.url(),
+            ..queue::Settings::default()
+        };
+        let queue = Queue::connect(&settings, "test").await?;
+        queue.ensure().await?;
+        let bucket = tempfile::tempdir()?;
+        std::fs::create_dir(bucket.path().join("backups"))?;
+        let mut world = Self {
+            nats,
+            queue,
+            http: reqwest::Client::builder().no_proxy().build()?,
+            bucket,
+            schedulers: BTreeMap::new(),
+            tasks: JoinSet::new(),
+            hold: watch::channel(false).0,
+            done: Arc::default(),
+        };
+        for number in [1, 2] {
+            world.start_workers(number);
+        }
+        let port = world.start_scheduler();
+        world.until_leading(port).await?;
+        Ok(world)
+    }
+
+    /// Starts one more scheduler and says where its API is.
+    pub(crate) fn start_scheduler(&mut self) -> u16 {
+        let port = free_port();
+        let mut config = Config::default();
+        config.nats.url = self.nats.url();
+        config.store.localstorage.root = Some(self.bucket.path().to_owned());
+        config.scheduler.listen = format!("127.0.0.1:{port}");
+        config.scheduler.sweep_secs = 1;
+        config.scheduler.locations = vec!["localstorage:backups".parse().expect("a location")];
+        let stop = CancellationToken::new();
+        let context = service::Context {
+            config: Arc::new(config),
+            stop: stop.clone(),
+            registry: service::Registry::default(),
+            health: service::Health::default(),
+        };
+        let running = self.tasks.spawn(async move {
+            scheduler::run(context)
+                .await
+                .expect("a scheduler ends well");
+        });
+        self.schedulers.insert(port, (running, stop));
+        port
+    }
+
+    /// Ends a scheduler as SIGKILL would: it gives nothing back.
+    pub(crate) fn kill_scheduler(&mut self, port: u16) {
+        let (running, _) = self.schedulers.remove(&port).expect("this scheduler runs");
+        running.abort();
+    }
+
+    /// The API of any scheduler that runs.
+    pub(crate) fn port(&self) -> u16 {
+        *self.schedulers.keys().next().expect("a scheduler runs")
+    }
+
+    pub(crate) async fn until_leading(&self, port: u16) -> Result<()> {
+        eventually("the API", LONG, async || {
+            self.get_at(port, "version").await.map(drop)
+        })
+        .await?;
+        let leads = async || self.queue.leader().await?.context("nobody leads");
+        eventually("a leader", LONG, leads).await.map(drop)
+    }
+
+    fn start_workers(&mut self, number: u8) {
+        for (kind, jobs) in KINDS {
+            let presence = Presence {
+                node: node(number),
+                worker: kind,
+                instance: "only".to_owned(),
+                address: address(number),
+                dc: "dc1".to_owned(),
+                rack: "r1".to_owned(),
+                cluster_name: CLUSTER.to_owned(),
+                version: "test".to_owned(),
+            };
+            let actor = Arc::new(Actor {
+                number,
+                hold: self.hold.subscribe(),
+                done: Arc::clone(&self.done),
+            });
+            let consumer = Consumer {
+                name: format!("{}-{}", kind.as_str(), node(number)),
+                filters: jobs
+                    .iter()
+                    .map(|job| protocol::subject::for_node(job, node(number)))
+                    .collect(),
+                slots: 2,
+            };
+            let (queue, stop) = (self.queue.clone(), CancellationToken::new());
+            let work = queue.clone();
+            let (answerer, asked) = (Arc::clone(&actor), queue.clone());
+            let stops = [stop.clone(), stop.clone(), stop];
+            let [a, b, c] = stops;
+            self.tasks
+                .spawn(async move { queue.announce(&presence, a).await.expect("announced") });
+            self.tasks
+                .spawn(async move { work.work(consumer, actor, b).await.expect("worked") });
+            if kind == WorkerKind::Snapshot {
+                self.tasks.spawn(async move {
+                    asked
+                        .answer(&["inspect"], node(number), answerer, c)
+                        .await
+                        .expect("answered");
+                });
+            }
+        }
+    }
+
+    /// Lets something run for as long as the world lasts.
+    pub(crate) fn background(&mut self, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(task);
+    }
+
+    /// Registers the cluster and gives its identity.
+    pub(crate) async fn add_cluster(&self) -> Result<String> {
+        let add = async || {
+            let (status, body) = self
+                .send(
+                    reqwest::Method::POST,
+                    "clusters",
+                    Some(json!({"name": CLUSTER, "host": address(1)})),
+                )
+                .await?;
+            ensure!(status == 201, "{status}: {body}");
+            Ok(body["id"].as_str().context("an id")?.to_owned())
+        };
+        // The workers need a moment to become known.
+        eventually("the cluster to be registered", LONG, add).await
+    }
+
+    /// Makes a backup task, which starts, and gives its path below the API.
+    pub(crate) async fn back_up(&self) -> Result<String> {
+        let body = json!({"type": "backup", "properties": {"location": ["localstorage:backups"]}});
+        let (status, body) = self
+            .send(
+                reqwest::Method::POST,
+                &format!("cluster/{CLUSTER}/tasks"),
+                Some(body),
+            )
+            .await?;
+        ensure!(status == 201, "{status}: {body}");
+        Ok(format!(
+            "cluster/{CLUSTER}/task/backup/{}",
+            body["id"].as_str().context("an id")?
+        ))
+    }
+
+    /// Waits until the task's latest run has `status`, and gives all the API says of it.
+    pub(crate) async fn until(&self, task: &str, status: &str) -> Result<Value> {
+        eventually(&format!("a run that is {status}"), LONG, async || {
+            let body = self.get(&format!("{task}/latest")).await?;
+            ensure!(body["run"]["status"] == status, "{body}");
+            Ok(body)
+        })
+        .await
+    }
+
+    /// Waits until `count` jobs of `kind` were done.
+    pub(crate) async fn until_done(&self, kind: &'static str, count: usize) -> Result<()> {
+        eventually("jobs to be done", LONG, async || {
+            let done = self
+                .done
+                .lock()
+                .expect("no panics")
+                .get(kind)
+                .copied()
+                .unwrap_or_default();
+            ensure!(done >= count, "{done} jobs of kind {kind}");
+            Ok(())
+        })
+        .await
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Result<Value> {
+        self.get_at(self.port(), path).await
+    }
+
+    async fn get_at(&self, port: u16, path: &str) -> Result<Value> {
+        let answer = self
+            .http
+            .get(format!("http://127.0.0.1:{port}/api/v1/{path}"))
+            .send()
+            .await?;
+        let status = answer.status();
+        let body: Value = answer.json().await?;
+        ensure!(status.is_success(), "{status}: {body}");
+        Ok(body)
+    }
+
+    pub(crate) async fn send(
+        &self,
+        method: reqwest::Method,
+        path: &str,
+        body: Option<Value>,
+    ) -> Result<(u16, Value)> {
+        let mut request = self.http.request(
+            method,
+            format!("http://127.0.0.1:{}/api/v1/{path}", self.port()),
+        );
+        if let Some(body) = body {
+            request = request
+                .header("Content-Type", "application/json")
+                .body(body.to_string());
+        }
+        let answer = request.send().await?;
+        let status = answer.status().as_u16();
+        let text = answer.text().await?;
+        Ok((
+            status,
+            if text.is_empty() {
+                Value::Null
+            } else {
+                serde_json::from_str(&text)?
+            },
+        ))
+    }
+
+    /// Keys in the bucket, in order.
+    pub(crate) fn keys(&self) -> Vec<String> {
+        let root = self.bucket.path().join("backups");
+        let mut keys = Vec::new();
+        let mut folders: Vec<PathBuf> = vec![root.clone()];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+                if entry.path().is_dir() {
+                    folders.push(entry.path());
+                } else if let Ok(key) = entry.path().strip_prefix(&root) {
+                    keys.push(key.display().to_string());
+                }
+            }
+        }
+        keys.sort();
+        keys
+    }
+
+    /// Descriptors of open runs in the bucket.
+    pub(crate) fn descriptors(&self) -> Vec<String> {
+        self.keys()
+            .into_iter()
+            .filter(|key| key.ends_with("/run.json"))
+            .collect()
+    }
+}
+
+/// Does as it is asked, without a node.
+struct Actor {
+    number: u8,
+    hold: watch::Receiver<bool>,
+    done: Arc<Mutex<BTreeMap<&'static str, usize>>>,
+}
+
+impl Handler for Actor {
+    async fn handle(&self, job: Job, ctx: Context) -> Result<Option<Fact>, JobError> {
+        let kind = job.kind();
+        let fact = match job {
+            Job::Inspect(_) => Fact::Inspected(inspected()),
+            Job::SetBalancing(job) => Fact::BalancingSet {
+                enabled: job.enabled,
+            },
+            Job::TakeSnapshot(_) => Fact::SnapshotTaken,
+            Job::Index(_) => Fact::Indexed(Indexed {
+                chunks: 3,
+                files: 30,
+                bytes: 3_000,
+                tables: vec![TableSize {
+                    table: TableRef {
+                        keyspace: "shop".to_owned(),
+                        table: "users".to_owned(),
+                    },
+                    bytes: 3_000,
+                }],
+                ..Indexed::default()
+            }),
+            Job::Upload(job) => {
+                let mut hold = self.hold.clone();
+                tokio::select! {
+                    held = hold.wait_for(|hold| !hold) => drop(held.map_err(|_| JobError::Stopped)?),
+                    () = ctx.stop.cancelled() => return Err(JobError::Stopped),
+                }
+                Fact::ChunkStored(ChunkStored {
+                    chunk: job.chunk,
+                    files: 10,
+                    bytes: 1_000,
+                })
+            }
+            Job::Seal(_) => Fact::Sealed(Sealed {
+                files: 30,
+                bytes: 3_000,
+            }),
+            Job::DropSnapshot(_) => Fact::SnapshotDropped,
+            other => return Err(JobError::Refuse(format!("no script for {}", other.kind()))),
+        };
+        *self
+            .done
+            .lock()
+            .expect("no panics")
+            .entry(kind)
+            .or_default() += 1;
+        Ok(Some(fact))
+    }
+
+    fn node(&self) -> Option<NodeId> {
+        Some(node(self.number))
+    }
+}
+
+fn inspected() -> Inspected {
+    let info = |number| NodeInfo {
+        node: node(number),
+        address: address(number),
+        dc: "dc1".to_owned(),
+        rack: "r1".to_owned(),
+        up: true,
+        chosen: true,
+    };
+    Inspected {
+        cluster_name: CLUSTER.to_owned(),
+        nodes: vec![info(1), info(2)],
+        units: vec![Unit {
+            keyspace: "shop".to_owned(),
+            tables: vec!["users".to_owned()],
+            all_tables: true,
+            tablets: false,
+        }],
+        uncovered: Vec::new(),
+    }
+}
+
+pub(crate) fn node(number: u8) -> NodeId {
+    format!("6f1e0000-0000-4000-8000-00000000000{number}")
+        .parse()
+        .expect("a node's id")
+}
+
+pub(crate) fn address(number: u8) -> String {
+    format!("10.0.0.{number}")
+}
