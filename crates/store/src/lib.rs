@@ -10,8 +10,9 @@
 //!   server with every request.
 //! * Buffers stay below `memory_mb` for the whole process, whatever the number and size of files;
 //!   requests in flight stay below `requests`.
-//! * Nothing waits for ever: connecting has 5 s, and an operation in which nothing moves for
-//!   60 s to 2 min ends as [`Error::Unavailable`].
+//! * Nothing waits for ever: connecting has 5 s, and a request in which nothing moves for 60 s to
+//!   2 min is given up (3 min as a whole, moving or not, when storing in GCS and Azure); after a
+//!   few tries that is [`Error::Unavailable`].
 //! * What may pass (5xx, 429, cut connections) is retried with growing, jittered pauses; what will
 //!   not (403, 404) fails at once. [`Error::retry`] says which it was.
 //! * No error and no `Debug` output holds a secret.

@@ -32,6 +32,9 @@ const TRANSFER: Duration = Duration::from_secs(180);
 /// Tries after the first.
 const RETRIES: usize = 4;
 
+/// Requests of one deletion in flight.
+const DELETIONS: usize = 32;
+
 /// One bucket.
 #[derive(Clone, Debug)]
 pub(crate) struct Remote {
@@ -40,6 +43,9 @@ pub(crate) struct Remote {
     budget: Budget,
     /// The largest file that goes in one request, in bytes.
     single: u64,
+    /// Whether one request deletes many objects. GCS has an interface for that, which emulators
+    /// get wrong.
+    deletes_many: bool,
 }
 
 /// A bucket of Google Cloud Storage.
@@ -65,6 +71,7 @@ pub(crate) fn gcs(
     Ok(Remote {
         operator: layered(operator, http),
         single: single.min(budget.bytes() / 2),
+        deletes_many: false,
         place,
         budget,
     })
@@ -96,6 +103,7 @@ pub(crate) fn azure(
     Ok(Remote {
         operator: layered(operator, http),
         single: 0,
+        deletes_many: true,
         place,
         budget,
     })
@@ -116,6 +124,7 @@ pub(crate) fn memory(place: Arc<str>, budget: Budget) -> Remote {
         place,
         budget,
         single: u64::MAX,
+        deletes_many: true,
     }
 }
 
@@ -152,6 +161,10 @@ impl Remote {
     }
 
     pub(crate) async fn put_new(&self, key: &str, body: Bytes) -> Result<bool, Error> {
+        // Only the condition is atomic, but emulators of GCS ignore it.
+        if self.bytes(key).await?.is_some() {
+            return Ok(false);
+        }
         let _request = self.budget.requests(1).await;
         let written = self
             .operator
@@ -318,10 +331,21 @@ impl Remote {
     }
 
     pub(crate) async fn delete(&self, keys: &[String]) -> Result<(), Error> {
+        if !self.deletes_many {
+            return stream::iter(keys.iter().map(Ok))
+                .try_for_each_concurrent(DELETIONS, |key| self.delete_one(key))
+                .await;
+        }
         let first = keys.first().map_or("", String::as_str);
         let _request = self.budget.requests(1).await;
         let deleted = self.operator.delete_iter(keys.to_vec()).await;
         deleted.map_err(|e| explain(&self.attempt("delete", first), &e))
+    }
+
+    async fn delete_one(&self, key: &str) -> Result<(), Error> {
+        let _request = self.budget.requests(1).await;
+        let deleted = self.operator.delete(key).await;
+        deleted.map_err(|e| explain(&self.attempt("delete", key), &e))
     }
 
     pub(crate) async fn bytes(&self, key: &str) -> Result<Option<u64>, Error> {

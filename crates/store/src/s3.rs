@@ -124,7 +124,7 @@ impl S3 {
         }
     }
 
-    /// Begins to read a whole object.
+    /// Begins to read a whole object; the caller holds a request of the budget.
     pub(crate) async fn get(&self, key: &str) -> Result<Body, Error> {
         let attempt = self.attempt("read", key);
         let sent = self
@@ -140,7 +140,8 @@ impl S3 {
         Ok(body(key, &self.place, unsigned(total), output))
     }
 
-    /// Begins to read a part of an object; what lies behind its end is left out.
+    /// Begins to read a part of an object; what lies behind its end is left out. The caller holds a
+    /// request of the budget.
     pub(crate) async fn open(&self, key: &str, range: Range<u64>) -> Result<Body, Error> {
         let attempt = self.attempt("read", key);
         let sent = self
@@ -154,7 +155,7 @@ impl S3 {
         let output = match sent {
             Ok(output) => output,
             Err(e) if error::out_of_range(&e) => {
-                let found = self.bytes(key).await?;
+                let found = self.head(key).await?;
                 let found = found.ok_or_else(|| attempt.not_found())?;
                 return Err(Error::Torn {
                     what: key.to_owned(),
@@ -258,8 +259,21 @@ impl S3 {
 
     /// An object's length; `None` if there is no such object.
     pub(crate) async fn bytes(&self, key: &str) -> Result<Option<u64>, Error> {
-        let attempt = self.attempt("read", key);
         let _request = self.budget.requests(1).await;
+        self.head(key).await
+    }
+
+    /// Whether there is no such bucket, as far as can be seen. Servers may answer requests about a
+    /// missing one with "access denied".
+    pub(crate) async fn no_bucket(&self) -> bool {
+        let _request = self.budget.requests(1).await;
+        let sent = self.control().head_bucket().bucket(&self.bucket).send();
+        sent.await.is_err_and(|e| is_missing(&e))
+    }
+
+    /// As [`Self::bytes`], for callers that hold a request of the budget already.
+    async fn head(&self, key: &str) -> Result<Option<u64>, Error> {
+        let attempt = self.attempt("read", key);
         let sent = self
             .control()
             .head_object()

@@ -227,7 +227,9 @@ impl Store {
         let key = format!("thetis/check/{}", uuid::Uuid::new_v4());
         let body =
             Bytes::from_static(b"Written by `thetis` to see whether it may. Delete freely.\n");
-        self.put(&key, body.clone()).await?;
+        if let Err(e) = self.put(&key, body.clone()).await {
+            return Err(self.denied_or_missing(e).await);
+        }
         let read = self.get(&key).await?;
         if read != body {
             let attempt = self.attempt("read", &key);
@@ -239,6 +241,15 @@ impl Store {
             return Err(attempt.refused("an object just written is not listed".to_owned()));
         }
         self.delete(&[key]).await
+    }
+
+    async fn denied_or_missing(&self, error: Error) -> Error {
+        match (&error, &self.inner.backend) {
+            (Error::Denied { .. }, Backend::S3(s3)) if s3.no_bucket().await => {
+                self.attempt("write", "").no_bucket()
+            }
+            _ => error,
+        }
     }
 
     /// Stores `body` under `key`, in place of what may be there.

@@ -124,6 +124,22 @@ impl SeaweedFs {
         Ok(counts)
     }
 
+    /// How many multipart uploads to a bucket are neither completed nor aborted.
+    ///
+    /// # Errors
+    /// When its filer can't be asked.
+    pub async fn uploads(&self, bucket: &str) -> Result<usize> {
+        let filer = self.ports.filer;
+        let url = format!("http://127.0.0.1:{filer}/buckets/{bucket}/.uploads/?limit=1000");
+        let request = reqwest::Client::new().get(url);
+        let answer = request.header("Accept", "application/json").send().await?;
+        if answer.status() == reqwest::StatusCode::NOT_FOUND {
+            return Ok(0);
+        }
+        let text = answer.error_for_status()?.text().await?;
+        Ok(text.matches("\"FullPath\"").count())
+    }
+
     /// What it has printed so far.
     #[must_use]
     pub fn output(&self) -> String {
@@ -167,6 +183,23 @@ impl SeaweedFs {
                 bail!("SeaweedFS did not get ready: {e:#}\n{end}");
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+}
+
+impl Drop for SeaweedFs {
+    fn drop(&mut self) {
+        self.process.kill();
+        let ports = self.ports;
+        for (part, port) in [
+            ("master", ports.master),
+            ("volume", ports.volume),
+            ("filer", ports.filer),
+            ("s3", ports.s3),
+        ] {
+            // These can't be put elsewhere, and outlive a kill.
+            let socket = format!("/tmp/seaweedfs-{part}-grpc-{}.sock", port + GRPC);
+            let _ = std::fs::remove_file(socket);
         }
     }
 }
@@ -220,6 +253,13 @@ fn launch(dir: &TempDir, ports: Ports) -> Result<Process> {
         .arg(format!("-filer.port={}", ports.filer))
         .arg("-s3")
         .arg(format!("-s3.port={}", ports.s3))
+        // Else it makes every bucket that is written to, and leaves sockets behind.
+        .arg("-s3.autoCreateBucket=false")
+        .arg(format!("-s3.localSocket={}/s3.sock", dir.path().display()))
+        .arg(format!(
+            "-filer.localSocket={}/filer.sock",
+            dir.path().display()
+        ))
         // Without these it opens fixed ports.
         .args(["-s3.port.iceberg=0", "-s3.port.lance=0"])
         .arg(format!("-s3.config={}", config.display()))

@@ -1,0 +1,193 @@
+//! One suite of promises, kept by every provider: memory, a directory, and real or emulated
+//! servers of S3, Google Cloud Storage and Azure.
+
+#[path = "conformance/faults.rs"]
+mod faults;
+#[path = "conformance/suite.rs"]
+mod suite;
+
+use anyhow::Result;
+use protocol::Location;
+use store::{
+    AzureSettings, Error, GcsSettings, LocalSettings, S3Settings, Secret, Settings, Store, Stores,
+};
+use suite::Subject;
+use testkit::{azure::Azurite, gcs::FakeGcs, s3::SeaweedFs};
+
+const BUCKET: &str = "backups";
+
+async fn open(settings: Settings, location: &str) -> Result<Store> {
+    let location: Location = location.parse()?;
+    Ok(Stores::new(settings)?.open(&location).await?)
+}
+
+fn seaweed(server: &SeaweedFs) -> Settings {
+    Settings {
+        s3: S3Settings {
+            endpoint: Some(server.endpoint()),
+            access_key_id: Some(SeaweedFs::ACCESS_KEY.to_owned()),
+            secret_access_key: Some(SeaweedFs::SECRET_KEY.into()),
+            ..S3Settings::default()
+        },
+        ..Settings::default()
+    }
+}
+
+#[tokio::test]
+async fn memory_keeps_all_promises() -> Result<()> {
+    let location: Location = "s3:backups".parse()?;
+    let stores = Stores::memory();
+    let subject = Subject {
+        store: stores.open(&location).await?,
+        objects: 2_500,
+        atomic: true,
+    };
+    suite::run(&subject).await?;
+    // The same bucket, opened again.
+    let again = stores.open(&location).await?;
+    again.put("still/here", "x".into()).await?;
+    assert_eq!(subject.store.bytes("still/here").await?, Some(1));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_directory_keeps_all_promises() -> Result<()> {
+    let root = tempfile::tempdir()?;
+    let settings = Settings {
+        localstorage: LocalSettings {
+            root: Some(root.path().to_owned()),
+        },
+        ..Settings::default()
+    };
+    let missing = open(settings.clone(), "localstorage:backups").await;
+    let text = missing.unwrap_err().to_string();
+    assert!(text.contains("there is no bucket"), "{text}");
+
+    std::fs::create_dir(root.path().join(BUCKET))?;
+    let subject = Subject {
+        store: open(settings, "localstorage:backups").await?,
+        objects: 2_500,
+        atomic: true,
+    };
+    suite::run(&subject).await?;
+    let left: Vec<_> = std::fs::read_dir(root.path().join(BUCKET).join(".thetis-tmp"))?.collect();
+    assert!(left.is_empty(), "temporary files stay: {left:?}");
+
+    std::fs::remove_dir_all(root.path().join(BUCKET))?;
+    suite::every_call_finds_no_bucket(&subject.store).await
+}
+
+#[tokio::test]
+async fn a_directory_without_a_root_says_what_to_set() {
+    let error = open(Settings::default(), "localstorage:backups").await;
+    let text = error.unwrap_err().to_string();
+    assert!(text.contains("localstorage.root"), "{text}");
+}
+
+#[tokio::test]
+async fn s3_keeps_all_promises() -> Result<()> {
+    let server = SeaweedFs::start().await?;
+    server.bucket(BUCKET).await?;
+    let settings = seaweed(&server);
+    let subject = Subject {
+        store: open(settings.clone(), "s3:backups").await?,
+        objects: 2_500,
+        atomic: true,
+    };
+    suite::run(&subject).await?;
+
+    let missing = open(settings.clone(), "s3:nowhere").await?;
+    suite::every_call_finds_no_bucket(&missing).await?;
+
+    let mut wrong = settings.clone();
+    wrong.s3.secret_access_key = Some(Secret::from("not-this-one"));
+    suite::every_call_is_denied(&open(wrong, "s3:backups").await?, "not-this-one").await?;
+
+    let mut signed = settings.clone();
+    signed.s3.sign_payload = true;
+    let signed = open(signed, "s3:backups").await?;
+    suite::a_file_goes_there_and_back(&signed, 20 << 20).await?;
+
+    faults::a_cancelled_upload_is_aborted(&server, &subject.store).await?;
+    faults::requests_are_few(&server, &subject.store).await
+}
+
+#[tokio::test]
+async fn gcs_keeps_all_promises() -> Result<()> {
+    let server = FakeGcs::start().await?;
+    server.bucket(BUCKET).await?;
+    let settings = Settings {
+        gcs: GcsSettings {
+            endpoint: Some(server.endpoint()),
+            anonymous: true,
+            ..GcsSettings::default()
+        },
+        ..Settings::default()
+    };
+    let subject = Subject {
+        store: open(settings.clone(), "gcs:backups").await?,
+        objects: 250,
+        // The emulator ignores the condition.
+        atomic: false,
+    };
+    suite::run(&subject).await?;
+    let missing = open(settings, "gcs:nowhere").await?;
+    suite::every_call_finds_no_bucket(&missing).await
+}
+
+#[tokio::test]
+async fn azure_keeps_all_promises() -> Result<()> {
+    let server = Azurite::start().await?;
+    server.container(BUCKET).await?;
+    let settings = Settings {
+        azure: AzureSettings {
+            account: Some(Azurite::ACCOUNT.to_owned()),
+            endpoint: Some(server.endpoint()),
+            account_key: Some(Azurite::KEY.into()),
+            sas_token: None,
+        },
+        ..Settings::default()
+    };
+    let subject = Subject {
+        store: open(settings.clone(), "azure:backups").await?,
+        objects: 250,
+        atomic: true,
+    };
+    suite::run(&subject).await?;
+
+    let missing = open(settings.clone(), "azure:nowhere").await?;
+    suite::every_call_finds_no_bucket(&missing).await?;
+
+    let mut signed = settings.clone();
+    signed.azure.account_key = None;
+    signed.azure.sas_token = Some(Azurite::SAS.into());
+    let signed = open(signed, "azure:backups").await?;
+    suite::a_file_goes_there_and_back(&signed, 1 << 20).await?;
+
+    let mut wrong = settings;
+    wrong.azure.account_key = Some("bm90LXRoaXMtb25l".into());
+    suite::every_call_is_denied(&open(wrong, "azure:backups").await?, "bm90LXRoaXMtb25l").await
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_there_is_unavailable() -> Result<()> {
+    let settings = Settings {
+        s3: S3Settings {
+            endpoint: Some(format!("http://127.0.0.1:{}", testkit::free_port())),
+            access_key_id: Some("id".to_owned()),
+            secret_access_key: Some("secret".into()),
+            ..S3Settings::default()
+        },
+        ..Settings::default()
+    };
+    let store = open(settings, "s3:backups").await?;
+    let error = store.put("a", "b".into()).await.unwrap_err();
+    assert!(matches!(error, Error::Unavailable { .. }), "{error:?}");
+    assert!(error.retry());
+    let text = error.to_string();
+    assert!(
+        text.contains("refused") && text.contains("127.0.0.1"),
+        "{text}"
+    );
+    Ok(())
+}
