@@ -47,7 +47,13 @@ impl RestoreWorker {
         let files = move_in(staging, table, dir, &upload, names)?;
         match self.refresh(table, &upload, ctx).await {
             Ok(()) => staging.clear_mark(table)?,
-            Err(failure @ Failure::Node(scylla::Error::Malformed { .. })) => {
+            Err(
+                failure @ Failure::Node(
+                    scylla::Error::Malformed { .. }
+                    | scylla::Error::DigestMismatch { .. }
+                    | scylla::Error::View { .. },
+                ),
+            ) => {
                 // It would be in the way of every later load.
                 take_out(&upload, &files)?;
                 staging.clear_mark(table)?;

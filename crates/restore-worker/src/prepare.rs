@@ -64,7 +64,9 @@ impl RestoreWorker {
         {
             ctx.alive.moved(0);
             match self.node.set_auto_compaction(&table, true).await {
-                Ok(()) | Err(scylla::Error::NoSuchTable { .. }) => {}
+                Ok(())
+                | Err(scylla::Error::NoSuchTable { .. } | scylla::Error::NoSuchKeyspace { .. }) => {
+                }
                 Err(cause) => return Err(cause.into()),
             }
         }
