@@ -1,1 +1,66 @@
-//! Placeholder.
+//! The operator's tool: asks the scheduler's HTTP API, and prints what it says. The same program
+//! runs the services, one or several to a process.
+//!
+//! # Promises
+//! * The exit status says what kind of end it was; `--help` and `docs/cli.md` list them.
+//! * Results go to standard output, everything else to standard error.
+//! * `--output json` prints the API's JSON unchanged.
+//! * Nothing is asked of a person, moved or coloured unless there is a terminal.
+//!
+//! # Not here
+//! What a request means, and whether it is right, is `scheduler`'s.
+
+mod api;
+mod args;
+mod error;
+mod human;
+mod output;
+mod progress;
+mod shape;
+mod table;
+mod task_arg;
+mod verbs;
+mod yaml;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::{
+    api::Api,
+    args::{Asking, Cli, Verb},
+    error::{Exit, Failure},
+    output::{Output, note},
+    verbs::Client,
+};
+
+/// The `main` of `thetis`.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        // Also help and version, which are no errors.
+        Err(error) => error.exit(),
+    };
+    match cli.verb {
+        Verb::Running(verb) => verbs::run(&verb),
+        Verb::Asking(verb) => {
+            let output = Output::new(cli.output);
+            let ended = Api::new(cli.api_url).and_then(|api| ask(&Client { api, output }, verb));
+            ended.map_or_else(|failure| end(&failure), |()| ExitCode::SUCCESS)
+        }
+    }
+}
+
+fn ask(client: &Client, verb: Asking) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| Failure::new(Exit::Failed, "cannot start").because(e.to_string()))?;
+    runtime.block_on(Box::pin(verbs::ask(client, verb)))
+}
+
+fn end(failure: &Failure) -> ExitCode {
+    note(&failure.to_string());
+    failure.exit.into()
+}

@@ -1,0 +1,253 @@
+//! The command line.
+
+use clap::{Args, Parser, Subcommand};
+use reqwest::Url;
+
+use crate::{
+    api::DEFAULT_URL,
+    output::Format,
+    verbs::{
+        backup::BackupArgs,
+        cluster::{self, ClusterVerb},
+        completion::CompletionArgs,
+        progress::ProgressArgs,
+        restore::RestoreArgs,
+        serve::ServiceArgs,
+        start::StartArgs,
+        stop::StopArgs,
+        tasks::TasksArgs,
+        version,
+    },
+};
+
+/// What follows the list of verbs.
+const AFTER: &str = "\
+Exit status:
+  0    done
+  1    the request failed, or the run that was waited for did not end DONE
+  2    the command line makes no sense
+  3    no such cluster, task, run or backup
+  4    in conflict with something else: another run, a name that is taken
+  5    the API did not answer
+  64   a service's configuration is wrong
+  130  interrupted while waiting; the run goes on
+
+Environment:
+  THETIS_API_URL   the API's address, instead of --api-url
+  THETIS_CLUSTER   the cluster, instead of --cluster
+  THETIS_CONFIG    a service's configuration file, instead of --config
+  NO_COLOR         no colours, if set
+
+Examples:
+  thetis cluster add --name prod --host 10.0.0.1
+  thetis backup -c prod -L s3:backups --wait
+  thetis progress -c prod";
+
+/// Backs up ScyllaDB clusters to object storage, and restores them.
+#[derive(Debug, Parser)]
+#[command(name = "thetis", version, after_help = AFTER, arg_required_else_help = true, max_term_width = 100)]
+pub(crate) struct Cli {
+    /// The scheduler's HTTP API
+    #[arg(long, global = true, env = "THETIS_API_URL", hide_env_values = true, value_name = "URL",
+        default_value = DEFAULT_URL, value_parser = url)]
+    pub(crate) api_url: Url,
+    /// How to print results
+    #[arg(
+        long,
+        short,
+        global = true,
+        value_enum,
+        value_name = "FORMAT",
+        default_value = "table"
+    )]
+    pub(crate) output: Format,
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    #[command(flatten)]
+    Asking(Asking),
+    #[command(flatten)]
+    Running(Running),
+}
+
+/// What the API is asked for.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Asking {
+    /// Register clusters, and see how they are
+    #[command(subcommand, after_help = cluster::EXAMPLES)]
+    Cluster(ClusterVerb),
+    /// See how the nodes of a cluster and the workers beside them are
+    #[command(after_help = cluster::STATUS_EXAMPLES)]
+    Status(ClusterArg),
+    /// Back up a cluster, or list its backups
+    Backup(BackupArgs),
+    /// Restore the tables of a backup into a cluster that has them
+    Restore(RestoreArgs),
+    /// List the tasks of a cluster
+    Tasks(TasksArgs),
+    /// See how far a run is: live on a terminal, once elsewhere
+    Progress(ProgressArgs),
+    /// Stop a task's run; what it has done is kept
+    Stop(StopArgs),
+    /// Run a task again, from where its last run was stopped or failed
+    Start(StartArgs),
+    /// Print the versions of this tool and of the scheduler
+    #[command(after_help = version::EXAMPLES)]
+    Version,
+}
+
+/// What needs no API.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Running {
+    /// Print a completion script for a shell
+    Completion(CompletionArgs),
+    /// Run the three workers beside a node, in one process
+    #[command(
+        after_help = "Examples:\n  thetis node\n  thetis node --config /etc/thetis/thetis.toml"
+    )]
+    Node(ServiceArgs),
+    /// Run the scheduler and the three workers in one process, as for a laptop
+    #[command(
+        after_help = "Examples:\n  thetis standalone\n  thetis standalone --config thetis.toml"
+    )]
+    Standalone(ServiceArgs),
+    /// Run the scheduler, which decides and serves the HTTP API
+    #[command(after_help = "Examples:\n  thetis scheduler --config /etc/thetis/thetis.toml")]
+    Scheduler(ServiceArgs),
+    /// Run a snapshot-worker, which takes and lists a node's snapshots
+    #[command(after_help = "Examples:\n  thetis snapshot-worker --config /etc/thetis/thetis.toml")]
+    SnapshotWorker(ServiceArgs),
+    /// Run an uploader, which moves a node's files to the bucket; as many as wanted share the work
+    #[command(after_help = "Examples:\n  thetis uploader --config /etc/thetis/thetis.toml")]
+    Uploader(ServiceArgs),
+    /// Run a restore-worker, which moves files from the bucket into a node
+    #[command(after_help = "Examples:\n  thetis restore-worker --config /etc/thetis/thetis.toml")]
+    RestoreWorker(ServiceArgs),
+}
+
+/// Which cluster.
+#[derive(Debug, Args)]
+pub(crate) struct ClusterArg {
+    /// The cluster, by name or id; may be left out while only one is registered
+    #[arg(
+        long,
+        short,
+        env = "THETIS_CLUSTER",
+        hide_env_values = true,
+        value_name = "CLUSTER"
+    )]
+    pub(crate) cluster: Option<String>,
+}
+
+/// An address to which paths can be added.
+fn url(text: &str) -> Result<Url, String> {
+    let wrong = || format!("it looks like {DEFAULT_URL}");
+    let url: Url = text.parse().map_err(|e| format!("{e}; {}", wrong()))?;
+    if matches!(url.scheme(), "http" | "https") {
+        Ok(url)
+    } else {
+        Err(wrong())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    /// Every verb, with its words.
+    fn verbs(command: &clap::Command, words: &[String]) -> Vec<(Vec<String>, clap::Command)> {
+        let mut all = Vec::new();
+        for verb in command
+            .get_subcommands()
+            .filter(|verb| verb.get_name() != "help")
+        {
+            let words = [words, &[verb.get_name().to_owned()]].concat();
+            all.extend(verbs(verb, &words));
+            all.push((words, verb.clone()));
+        }
+        all
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_verb_has_examples_and_they_are_right() {
+        let all = verbs(&Cli::command(), &[]);
+        assert!(all.len() >= 20, "{}", all.len());
+        for (words, verb) in all {
+            let help = verb
+                .get_after_help()
+                .map(ToString::to_string)
+                .unwrap_or_default();
+            let examples: Vec<&str> = help
+                .lines()
+                .filter(|line| line.starts_with("  thetis "))
+                .collect();
+            assert!(
+                (1..=4).contains(&examples.len()),
+                "{words:?} has {} examples",
+                examples.len()
+            );
+            for example in examples {
+                let command = example
+                    .split(" #")
+                    .next()
+                    .unwrap()
+                    .split('>')
+                    .next()
+                    .unwrap();
+                let given = command
+                    .split_whitespace()
+                    .map(|word| word.trim_matches('\''));
+                assert!(command.contains(&words.join(" ")), "{words:?}: {example}");
+                Cli::try_parse_from(given).unwrap_or_else(|e| panic!("{example}: {e}"));
+            }
+        }
+    }
+
+    #[test]
+    fn the_reference_names_every_verb_option_and_status() {
+        let text = include_str!("../../../docs/cli.md");
+        for (words, verb) in verbs(&Cli::command(), &[]) {
+            assert!(
+                text.contains(&format!("`thetis {}", words.join(" "))),
+                "docs/cli.md lacks {words:?}"
+            );
+            let own = verb
+                .get_arguments()
+                .filter(|arg| !matches!(arg.get_id().as_str(), "help" | "version"));
+            for option in own.filter_map(clap::Arg::get_long) {
+                assert!(
+                    text.contains(&format!("--{option}")),
+                    "docs/cli.md lacks --{option} of {words:?}"
+                );
+            }
+        }
+        for line in AFTER
+            .lines()
+            .filter(|line| line.starts_with("  ") && !line.contains("thetis "))
+        {
+            let word = line.split_whitespace().next().unwrap();
+            assert!(
+                text.contains(&format!("| `{word}` |")),
+                "docs/cli.md lacks {word}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_address_must_be_one_of_http() {
+        assert!(url("http://h:5080/api/v1").is_ok() && url("https://h").is_ok());
+        assert!(url("localhost:5080").unwrap_err().contains("http://"));
+        assert!(url("h").unwrap_err().contains("http://"));
+    }
+}

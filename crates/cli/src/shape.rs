@@ -1,0 +1,190 @@
+//! What the API answers, as far as tables show it. Fields that are missing are empty, so that other
+//! versions' answers can be read.
+
+use serde::Deserialize;
+
+/// `GET /version`.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Version {
+    pub(crate) version: String,
+}
+
+/// `GET /clusters`, an item.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Cluster {
+    pub(crate) id: String,
+    pub(crate) name: String,
+    pub(crate) host: String,
+    pub(crate) nodes: Vec<ClusterNode>,
+}
+
+/// A node of a registered cluster.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct ClusterNode {
+    pub(crate) dc: String,
+}
+
+/// `GET /cluster/{id}/status`, an item.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct NodeStatus {
+    pub(crate) dc: String,
+    pub(crate) rack: String,
+    pub(crate) host: String,
+    pub(crate) host_id: String,
+    pub(crate) status: String,
+    pub(crate) rest_status: String,
+    pub(crate) agent_version: String,
+    pub(crate) workers: Vec<Worker>,
+}
+
+/// A worker that is alive.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Worker {
+    pub(crate) kind: String,
+}
+
+/// `GET /cluster/{id}/tasks`, an item; and what making or starting a task answers.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Task {
+    #[serde(rename = "type")]
+    pub(crate) kind: String,
+    pub(crate) id: String,
+    pub(crate) name: String,
+    pub(crate) status: String,
+    pub(crate) success_count: u64,
+    pub(crate) error_count: u64,
+    pub(crate) last_success: Option<String>,
+    pub(crate) last_error: Option<String>,
+    pub(crate) run_id: Option<String>,
+    pub(crate) cause: Option<String>,
+}
+
+impl Task {
+    /// `<type>/<id>`: how a task is named on the command line.
+    pub(crate) fn label(&self) -> String {
+        format!("{}/{}", self.kind, self.id)
+    }
+
+    /// Whether its latest run is under way.
+    pub(crate) fn active(&self) -> bool {
+        !self.status.is_empty()
+            && (self.status == "NEW" && self.run_id.is_some() || under_way(&self.status))
+    }
+}
+
+/// Whether a run of this status is under way. A new one is: the leader has not begun it yet.
+fn under_way(status: &str) -> bool {
+    matches!(status, "RUNNING" | "STOPPING" | "WAITING")
+}
+
+/// `PUT .../task/{type}/{id}/stop`.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Stopped {
+    /// The run that is stopped; `None` if none was under way.
+    pub(crate) run_id: Option<String>,
+}
+
+/// `GET .../task/{type}/{id}/{run}`.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct RunProgress {
+    pub(crate) run: Run,
+    #[serde(default)]
+    pub(crate) progress: Option<Progress>,
+}
+
+/// A run of a task.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Run {
+    #[serde(rename = "type")]
+    pub(crate) kind: String,
+    pub(crate) task_id: String,
+    pub(crate) id: String,
+    pub(crate) status: String,
+    pub(crate) cause: Option<String>,
+    pub(crate) start_time: Option<String>,
+    pub(crate) end_time: Option<String>,
+}
+
+impl Run {
+    /// Whether it has ended.
+    pub(crate) fn ended(&self) -> bool {
+        !(self.status == "NEW" || under_way(&self.status))
+    }
+}
+
+/// How far a run of either kind is; what a kind has not is zero. Sizes in bytes.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Progress {
+    pub(crate) snapshot_tag: String,
+    pub(crate) stage: String,
+    pub(crate) dcs: Vec<String>,
+    pub(crate) size: u64,
+    pub(crate) uploaded: u64,
+    pub(crate) skipped: u64,
+    pub(crate) failed: u64,
+    pub(crate) restored: u64,
+    pub(crate) downloaded: u64,
+    pub(crate) hosts: Vec<Host>,
+    pub(crate) keyspaces: Vec<Keyspace>,
+}
+
+/// A node's part of a run. Sizes in bytes, durations in milliseconds.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Host {
+    pub(crate) host: String,
+    pub(crate) dc: String,
+    pub(crate) stage: String,
+    pub(crate) size: u64,
+    pub(crate) uploaded: u64,
+    pub(crate) skipped: u64,
+    pub(crate) failed: u64,
+    pub(crate) restored_bytes: u64,
+    pub(crate) restore_duration: u64,
+    pub(crate) downloaded_bytes: u64,
+    pub(crate) download_duration: u64,
+}
+
+/// A keyspace's part of a restore.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Keyspace {
+    pub(crate) keyspace: String,
+    pub(crate) size: u64,
+    pub(crate) tables: Vec<serde::de::IgnoredAny>,
+}
+
+/// `GET /cluster/{id}/backups`, an item.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Backup {
+    pub(crate) cluster_id: String,
+    pub(crate) task_id: String,
+    pub(crate) units: Vec<Unit>,
+    pub(crate) snapshot_info: Vec<Snapshot>,
+}
+
+/// A keyspace of a backup.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Unit {
+    pub(crate) keyspace: String,
+    pub(crate) tables: Vec<String>,
+}
+
+/// A backup.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Snapshot {
+    pub(crate) snapshot_tag: String,
+    pub(crate) nodes: u64,
+    pub(crate) size: u64,
+    pub(crate) locations: Vec<String>,
+}

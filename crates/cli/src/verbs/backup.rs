@@ -1,0 +1,178 @@
+//! `thetis backup`, and `thetis backup list`.
+
+use clap::{Args, Subcommand};
+use serde_json::{Map, json};
+
+use crate::{
+    args::ClusterArg,
+    error::Failure,
+    human::bytes,
+    output::note,
+    shape::{Backup, Cluster},
+    table::{Align, Columns},
+    verbs::{Client, task},
+};
+
+/// A backup to take.
+#[derive(Debug, Args)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
+    after_help = "\
+Examples:
+  thetis backup -c prod -L s3:backups
+  thetis backup -c prod -L dc1:s3:backups-eu -L dc2:s3:backups-us --wait
+  thetis backup -c prod -L s3:backups -K shop -K '!shop.tmp_*'
+
+Prints <type>/<id> of the task. Only files that the bucket has not are uploaded."
+)]
+pub(crate) struct BackupArgs {
+    #[command(subcommand)]
+    verb: Option<BackupVerb>,
+    #[command(flatten)]
+    cluster: ClusterArg,
+    /// Where to: [<dc>:]<provider>:<bucket>, one for all datacenters or one for each
+    #[arg(
+        long,
+        short = 'L',
+        value_name = "LOCATION",
+        value_delimiter = ',',
+        required = true
+    )]
+    location: Vec<String>,
+    /// What: globs of <keyspace> or <keyspace>.<table>, `!` leaves out; everything when absent
+    #[arg(long, short = 'K', value_name = "GLOB", value_delimiter = ',')]
+    keyspace: Vec<String>,
+    /// Which datacenters: globs, `!` leaves out; all when absent
+    #[arg(long, value_name = "GLOB", value_delimiter = ',')]
+    dc: Vec<String>,
+    /// Who moves the data
+    #[arg(long, value_name = "METHOD", default_value = "agent")]
+    method: String,
+    /// A name for the task
+    #[arg(long)]
+    name: Option<String>,
+    /// Wait for the end; the exit status is 0 only if it is DONE
+    #[arg(long)]
+    wait: bool,
+}
+
+/// What to do with backups.
+#[derive(Debug, Subcommand)]
+pub(crate) enum BackupVerb {
+    /// List the backups of a cluster
+    List(ListArgs),
+}
+
+/// Which backups.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  thetis backup list -c prod
+  thetis backup list -c prod -L s3:backups --all-clusters
+  thetis backup list -c prod -L s3:backups -K shop --output json")]
+pub(crate) struct ListArgs {
+    #[command(flatten)]
+    cluster: ClusterArg,
+    /// Where to look; where the cluster's backup tasks go when absent
+    #[arg(long, short = 'L', value_name = "LOCATION", value_delimiter = ',')]
+    location: Vec<String>,
+    /// Only backups that hold these: globs of <keyspace> or <keyspace>.<table>
+    #[arg(long, short = 'K', value_name = "GLOB", value_delimiter = ',')]
+    keyspace: Vec<String>,
+    /// Also backups of other clusters in the same buckets
+    #[arg(long)]
+    all_clusters: bool,
+}
+
+pub(crate) async fn run(client: &Client, args: BackupArgs) -> Result<(), Failure> {
+    if let Some(BackupVerb::List(args)) = args.verb {
+        return list(client, args).await;
+    }
+    let cluster = client.cluster(&args.cluster).await?;
+    let mut properties = Map::new();
+    properties.insert("location".to_owned(), json!(args.location));
+    properties.insert("keyspace".to_owned(), json!(args.keyspace));
+    properties.insert("dc".to_owned(), json!(args.dc));
+    properties.insert("method".to_owned(), json!(args.method));
+    client
+        .submit(
+            &cluster,
+            task("backup", args.name.as_deref(), properties),
+            args.wait,
+        )
+        .await
+}
+
+async fn list(client: &Client, args: ListArgs) -> Result<(), Failure> {
+    let cluster = client.cluster(&args.cluster).await?;
+    let asked = client.api.get(&["cluster", &cluster], &[]).await;
+    let Cluster { id, .. } = client.known(&cluster, asked).await?.read()?;
+    let mut query: Vec<(&str, &str)> = Vec::new();
+    query.extend(
+        args.location
+            .iter()
+            .map(|location| ("locations", location.as_str())),
+    );
+    query.extend(args.keyspace.iter().map(|glob| ("keyspace", glob.as_str())));
+    if !args.all_clusters {
+        query.push(("query_cluster_id", &id));
+    }
+    let asked = client
+        .api
+        .get(&["cluster", &cluster, "backups"], &query)
+        .await;
+    let answer = client.known(&cluster, asked).await?;
+    client.output.answer(&answer, |backups: Vec<Backup>| {
+        table(&backups, client.output.colour())
+    })
+}
+
+fn table(backups: &[Backup], colour: bool) -> String {
+    let mut rows = Vec::new();
+    for backup in backups {
+        let tables: usize = backup.units.iter().map(|unit| unit.tables.len()).sum();
+        let keyspaces: Vec<&str> = backup
+            .units
+            .iter()
+            .map(|unit| unit.keyspace.as_str())
+            .collect();
+        let held = format!("{} ({tables} tables)", keyspaces.join(", "));
+        for snapshot in &backup.snapshot_info {
+            rows.push((
+                &snapshot.snapshot_tag,
+                [
+                    snapshot.snapshot_tag.clone(),
+                    bytes(snapshot.size),
+                    snapshot.nodes.to_string(),
+                    held.clone(),
+                    snapshot.locations.join(", "),
+                    backup.cluster_id.clone(),
+                    format!("backup/{}", backup.task_id),
+                ],
+            ));
+        }
+    }
+    if rows.is_empty() {
+        note("no backups found");
+        return String::new();
+    }
+    // Tags hold the time, so this is newest first.
+    rows.sort_by(|a, b| b.0.cmp(a.0));
+    let mut columns = Columns::new(
+        colour,
+        &[
+            ("SNAPSHOT TAG", Align::Left),
+            ("SIZE", Align::Right),
+            ("NODES", Align::Right),
+            ("KEYSPACES", Align::Left),
+            ("LOCATIONS", Align::Left),
+            ("CLUSTER", Align::Left),
+            ("TASK", Align::Left),
+        ],
+    );
+    for (_, row) in rows {
+        columns.row(row);
+    }
+    columns.text()
+}

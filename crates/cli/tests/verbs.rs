@@ -1,0 +1,577 @@
+//! The tool as a person or a script uses it, against canned answers of the API.
+
+#[path = "verbs/support.rs"]
+mod support;
+
+use serde_json::{Value, json};
+use support::{Api, run};
+
+const TAG: &str = "sm_20260131235959UTC";
+
+fn error(message: &str) -> Value {
+    json!({"message": message, "details": "looked everywhere", "trace_id": "4bf92f"})
+}
+
+fn task(kind: &str, id: &str, name: &str) -> Value {
+    json!({
+        "type": kind, "id": id, "name": name, "status": "DONE", "run_id": "r0", "success_count": 2, "error_count": 1,
+        "last_success": "2026-01-31T23:59:59Z", "last_error": null, "cause": "",
+    })
+}
+
+fn progress(status: &str, uploaded: u64) -> Value {
+    json!({
+        "run": {"type": "backup", "task_id": "b1", "id": "r1", "status": status, "start_time": "2026-01-31T23:59:59Z",
+                "end_time": null, "cause": if status == "ERROR" { "no bucket `backups`" } else { "" }},
+        "progress": {"stage": "UPLOAD", "snapshot_tag": TAG, "dcs": ["dc1"], "size": 4_194_304, "uploaded": uploaded,
+                     "skipped": 1_048_576, "failed": 0, "hosts": []},
+    })
+}
+
+fn clusters(names: &[&str]) -> Value {
+    names
+        .iter()
+        .map(|name| {
+            json!({"id": format!("id-{name}"), "name": name, "host": "10.0.0.1",
+        "nodes": [{"dc": "dc2"}, {"dc": "dc1"}, {"dc": "dc1"}]})
+        })
+        .collect()
+}
+
+/// A cluster `prod` with three tasks.
+fn prod() -> Api {
+    let api = Api::new();
+    api.on("GET /clusters", 200, clusters(&["prod"]));
+    api.on("GET /cluster/prod", 200, clusters(&["prod"])[0].clone());
+    let tasks = json!([
+        task("backup", "b1", "nightly"),
+        task("backup", "b2", ""),
+        task("restore", "r1", "")
+    ]);
+    api.on("GET /cluster/prod/tasks", 200, tasks);
+    api
+}
+
+#[test]
+fn a_cluster_is_registered_listed_and_forgotten() {
+    let api = Api::new();
+    api.on("POST /clusters", 201, clusters(&["prod"])[0].clone());
+    api.on("GET /clusters", 200, clusters(&["prod", "test"]));
+    api.on("DELETE /cluster/prod", 200, "");
+    assert_eq!(
+        api.run("cluster add --name prod --host 10.0.0.1")
+            .with(0)
+            .out,
+        "id-prod\n"
+    );
+    assert_eq!(
+        api.body("POST /clusters"),
+        json!({"name": "prod", "host": "10.0.0.1"})
+    );
+    let listed = api.run("cluster list").with(0).out;
+    assert_eq!(
+        listed,
+        "NAME  ID       HOST      NODES  DATACENTERS\nprod  id-prod  10.0.0.1  3      dc1, dc2\n\
+         test  id-test  10.0.0.1  3      dc1, dc2\n"
+    );
+    assert!(!listed.contains('\u{1b}'));
+    assert!(
+        api.run("cluster delete prod")
+            .with(0)
+            .out
+            .contains("no longer registered")
+    );
+}
+
+#[test]
+fn json_is_the_apis_own_text() {
+    let api = Api::new();
+    let odd = "[ {\"name\":\"z\",  \"id\":\"a\", \"since_version_9\":1.50} ]";
+    api.on("GET /clusters", 200, odd);
+    assert_eq!(
+        api.run("cluster list --output json").with(0).out,
+        format!("{odd}\n")
+    );
+    assert_eq!(
+        api.run("cluster list -o yaml").with(0).out,
+        "- id: a\n  name: z\n  since_version_9: 1.5\n"
+    );
+    api.on("GET /cluster/z/status", 200, "[]");
+    assert_eq!(api.run("status -c z --output json").with(0).out, "[]\n");
+}
+
+#[test]
+fn a_status_shows_nodes_and_their_workers() {
+    let api = Api::new();
+    let workers = json!([{"kind": "upload"}, {"kind": "snapshot"}, {"kind": "upload"}]);
+    let node = |dc: &str, host: &str| {
+        json!({"dc": dc, "rack": "r1", "host": host, "host_id": "h", "status": "UN",
+        "rest_status": "UP", "agent_version": "0.1.0", "workers": workers})
+    };
+    api.on(
+        "GET /cluster/prod/status",
+        200,
+        json!([node("dc2", "10.0.0.2"), node("dc1", "10.0.0.1")]),
+    );
+    for verb in ["status", "cluster status"] {
+        let out = api.run(&format!("{verb} -c prod")).with(0).out;
+        let rows: Vec<&str> = out.lines().collect();
+        assert!(
+            rows[1].starts_with("dc1") && rows[2].starts_with("dc2"),
+            "{out}"
+        );
+        assert!(rows[1].contains("snapshot, 2 upload"), "{out}");
+    }
+}
+
+#[test]
+fn a_backup_is_asked_for_as_the_api_wants_it() {
+    let api = prod();
+    api.on(
+        "POST /cluster/prod/tasks",
+        201,
+        json!({"type": "backup", "id": "b9", "run_id": "r9"}),
+    );
+    let ended = api
+        .run("backup -c prod -L s3:a,dc1:s3:b -K shop -K '!shop.tmp*' --dc dc1 --name nightly")
+        .with(0);
+    assert_eq!(
+        (ended.out.as_str(), ended.err.as_str()),
+        ("backup/b9\n", "")
+    );
+    let expected = json!({"type": "backup", "name": "nightly", "enabled": true, "properties": {
+        "location": ["s3:a", "dc1:s3:b"], "keyspace": ["shop", "!shop.tmp*"], "dc": ["dc1"], "method": "agent"}});
+    assert_eq!(api.body("POST /cluster/prod/tasks"), expected);
+}
+
+#[test]
+fn a_restore_is_asked_for_as_the_api_wants_it() {
+    let api = prod();
+    api.on(
+        "POST /cluster/prod/tasks",
+        201,
+        json!({"type": "restore", "id": "r9", "run_id": "r9"}),
+    );
+    let line = format!("restore -c prod -L s3:a -T {TAG} --restore-tables --source-cluster c1");
+    assert_eq!(api.run(&line).with(0).out, "restore/r9\n");
+    let expected = json!({"location": ["s3:a"], "snapshot_tag": TAG, "source_cluster_id": "c1", "restore_tables": true,
+        "method": "agent"});
+    assert_eq!(api.body("POST /cluster/prod/tasks")["properties"], expected);
+}
+
+#[test]
+fn waiting_for_a_backup_survives_a_scheduler_that_is_away() {
+    let api = prod();
+    api.on(
+        "POST /cluster/prod/tasks",
+        201,
+        json!({"type": "backup", "id": "b1", "run_id": "r1"}),
+    );
+    let run = "GET /cluster/prod/task/backup/b1/r1";
+    api.on(run, 404, error("no run r1"))
+        .on(run, 200, progress("RUNNING", 0))
+        .on(run, 503, error("asking NATS failed"));
+    api.on(run, 502, "<html>bad gateway</html>")
+        .on(run, 200, progress("DONE", 3 << 20));
+    let ended = api.run("backup -c prod -L s3:a --wait").with(0);
+    assert!(
+        ended.out.contains("Status:       DONE") && ended.out.contains("100% of 4.00 MiB"),
+        "{}",
+        ended.out
+    );
+    assert!(
+        ended
+            .err
+            .starts_with("backup/b1\nRUNNING (UPLOAD) 25% (1.00 MiB of 4.00 MiB)\n"),
+        "{}",
+        ended.err
+    );
+    assert!(ended.err.contains("asking NATS failed"), "{}", ended.err);
+}
+
+#[test]
+fn a_run_that_ends_badly_fails_who_waited_for_it() {
+    let api = prod();
+    api.on(
+        "POST /cluster/prod/tasks",
+        201,
+        json!({"type": "backup", "id": "b1", "run_id": "r1"}),
+    );
+    api.on(
+        "GET /cluster/prod/task/backup/b1/r1",
+        200,
+        progress("ERROR", 0),
+    );
+    let ended = api
+        .run("backup -c prod -L s3:a --wait --output json")
+        .with(1);
+    assert_eq!(
+        serde_json::from_str::<Value>(&ended.out).unwrap(),
+        progress("ERROR", 0)
+    );
+    assert!(
+        ended
+            .err
+            .contains("thetis: backup/b1 ended ERROR\n  no bucket `backups`\n"),
+        "{}",
+        ended.err
+    );
+    assert!(
+        ended.err.contains("thetis start -c prod backup/b1"),
+        "{}",
+        ended.err
+    );
+}
+
+#[test]
+fn backups_are_listed_newest_first() {
+    let api = prod();
+    let snapshot =
+        |tag: &str| json!({"snapshot_tag": tag, "nodes": 3, "size": 1536, "locations": ["s3:a"]});
+    api.on(
+        "GET /cluster/id-prod/backups",
+        200,
+        json!([{"cluster_id": "c1", "task_id": "b1",
+        "units": [{"keyspace": "shop", "tables": ["a", "b"]}],
+        "snapshot_info": [snapshot("sm_20250101000000UTC"), snapshot(TAG)]}]),
+    );
+    let out = api
+        .run("backup list -c prod -L s3:a -L s3:b -K shop")
+        .with(0)
+        .out;
+    let rows: Vec<&str> = out.lines().collect();
+    assert!(
+        rows[1].starts_with(TAG)
+            && rows[1].contains("1.50 KiB")
+            && rows[1].contains("shop (2 tables)"),
+        "{out}"
+    );
+    assert!(rows[2].starts_with("sm_2025"), "{out}");
+    let asked = api.asked();
+    let query = "GET /cluster/id-prod/backups?locations=s3%3Aa&locations=s3%3Ab&keyspace=shop&query_cluster_id=id-prod";
+    assert!(asked.iter().any(|(asked, _)| asked == query), "{asked:?}");
+}
+
+#[test]
+fn tasks_are_listed_as_they_are_named() {
+    let api = prod();
+    let out = api
+        .run("tasks -c prod --all --type backup --status done")
+        .with(0)
+        .out;
+    assert!(
+        out.lines()
+            .nth(1)
+            .unwrap()
+            .starts_with("backup/b1   nightly  DONE          2      1  "),
+        "{out}"
+    );
+    assert_eq!(
+        api.asked()[0].0,
+        "GET /cluster/prod/tasks?all=true&type=backup&status=DONE"
+    );
+}
+
+#[test]
+fn progress_is_printed_once_without_a_terminal() {
+    let api = prod();
+    api.on(
+        "GET /cluster/prod/task/restore/r1/latest",
+        200,
+        progress("RUNNING", 0),
+    );
+    let out = api.run("progress -c prod restore").with(0).out;
+    assert!(
+        out.contains("RUNNING (UPLOAD)") && out.contains("25% of 4.00 MiB"),
+        "{out}"
+    );
+    let json = api.run("progress -c prod r1 --output json").with(0).out;
+    assert_eq!(
+        serde_json::from_str::<Value>(&json).unwrap(),
+        progress("RUNNING", 0)
+    );
+    api.on(
+        "GET /cluster/prod/task/backup/b1/~1",
+        200,
+        progress("ERROR", 0),
+    );
+    assert!(
+        api.run("progress -c prod backup/nightly --run ~1")
+            .with(0)
+            .out
+            .contains("no bucket")
+    );
+    api.run("progress -c prod backup/nightly --run ~1 --wait")
+        .with(1);
+}
+
+#[test]
+fn a_task_is_stopped_and_started_by_any_of_its_names() {
+    let api = prod();
+    api.on(
+        "PUT /cluster/prod/task/backup/b1/stop",
+        200,
+        json!({"run_id": "r1"}),
+    );
+    api.on(
+        "PUT /cluster/prod/task/restore/r1/stop",
+        200,
+        json!({"run_id": null}),
+    );
+    api.on(
+        "PUT /cluster/prod/task/backup/b1/start",
+        200,
+        json!({"type": "backup", "id": "b1", "run_id": "r1"}),
+    );
+    api.on(
+        "GET /cluster/prod/task/backup/b1/r1",
+        200,
+        progress("DONE", 3 << 20),
+    );
+    assert!(
+        api.run("stop -c prod backup/nightly --disable")
+            .with(0)
+            .out
+            .contains("start -c prod backup/b1")
+    );
+    api.run("start -c prod b1").with(0);
+    assert_eq!(
+        api.run("stop -c prod restore").with(0).out,
+        "restore/r1 has no run under way\n"
+    );
+    api.run("start -c prod backup/b1 --no-continue --wait")
+        .with(0);
+    let puts: Vec<String> = api
+        .asked()
+        .into_iter()
+        .map(|(asked, _)| asked)
+        .filter(|a| a.starts_with("PUT /cluster/prod/task/backup"))
+        .collect();
+    let path = "PUT /cluster/prod/task/backup/b1";
+    assert_eq!(
+        puts,
+        [
+            "stop?disable=true",
+            "start?continue=true",
+            "start?continue=false"
+        ]
+        .map(|p| format!("{path}/{p}"))
+    );
+}
+
+#[test]
+fn a_wrong_task_is_told_the_right_ones() {
+    let api = prod();
+    let ended = api.run("stop -c prod backup").with(2);
+    assert!(
+        ended.err.contains("thetis: `backup` may be any of 2 tasks"),
+        "{}",
+        ended.err
+    );
+    assert!(
+        ended.err.contains("backup/b1 (nightly) DONE") && !ended.err.contains("restore/r1"),
+        "{}",
+        ended.err
+    );
+    let ended = api.run("progress -c prod backup/weekly").with(3);
+    assert!(
+        ended.err.contains("no task `backup/weekly`") && ended.err.contains("restore/r1"),
+        "{}",
+        ended.err
+    );
+}
+
+#[test]
+fn a_wrong_cluster_is_told_the_right_ones() {
+    let api = Api::new();
+    api.on("GET /clusters", 200, clusters(&["prod", "test"]));
+    api.on("GET /cluster/prd/tasks", 404, error("no cluster `prd`"));
+    let ended = api.run("tasks -c prd").with(3);
+    assert!(
+        ended
+            .err
+            .starts_with("thetis: no cluster `prd`\n  looked everywhere\n"),
+        "{}",
+        ended.err
+    );
+    assert!(ended.err.contains("test id-test"), "{}", ended.err);
+    assert!(api.run("tasks").with(2).err.contains("THETIS_CLUSTER"));
+}
+
+#[test]
+fn the_only_cluster_need_not_be_named() {
+    let api = Api::new();
+    api.on("GET /clusters", 200, clusters(&["prod"]))
+        .on("GET /cluster/id-prod/tasks", 200, "[]");
+    assert_eq!(api.run("tasks").with(0).out, "");
+    let none = Api::new();
+    none.on("GET /clusters", 200, "[]");
+    assert!(none.run("tasks").with(3).err.contains("thetis cluster add"));
+}
+
+#[test]
+fn what_the_api_refuses_ends_with_a_status_that_fits() {
+    for (status, expected) in [(400, 1), (404, 3), (409, 4), (500, 1), (501, 1), (503, 1)] {
+        let api = prod();
+        api.on(
+            "POST /cluster/prod/tasks",
+            status,
+            error("not like this; do that"),
+        );
+        let ended = api.run("backup -c prod -L ftp:x").with(expected);
+        assert!(
+            ended
+                .err
+                .starts_with("thetis: not like this; do that\n  looked everywhere"),
+            "{}",
+            ended.err
+        );
+        assert_eq!(ended.err.contains("4bf92f"), status >= 500, "{}", ended.err);
+        assert_eq!(ended.out, "");
+    }
+}
+
+#[test]
+fn an_api_that_is_not_there_is_named() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let url = format!("http://{free}/api/v1");
+    let ended = run(&url, "cluster list").with(5);
+    assert!(
+        ended
+            .err
+            .starts_with(&format!("thetis: the API at {url} cannot be reached\n")),
+        "{}",
+        ended.err
+    );
+    assert!(
+        ended.err.contains("refused") && ended.err.contains("THETIS_API_URL"),
+        "{}",
+        ended.err
+    );
+    assert!(run(&url, "version").with(5).out.starts_with("thetis:"));
+}
+
+#[test]
+fn what_answers_but_is_not_thetis_is_named() {
+    let api = Api::new();
+    api.on("GET /clusters", 200, "<html>hello</html>").on(
+        "GET /version",
+        404,
+        "404 page not found",
+    );
+    for line in ["cluster list", "cluster list --output json", "version"] {
+        let ended = api.run(line).with(5);
+        assert!(
+            ended.err.contains("is not the API of Thetis") && ended.err.contains("/api/v1"),
+            "{}",
+            ended.err
+        );
+    }
+}
+
+#[test]
+fn a_command_line_that_makes_no_sense_is_refused() {
+    let api = Api::new();
+    let lines = [
+        "",
+        "cook",
+        "backup -c prod",
+        "restore -c prod -L s3:a",
+        "stop -c prod",
+        "tasks --output xml",
+        "cluster list --api-url localhost:5080",
+        "progress --wait=maybe",
+        "completion powershell",
+    ];
+    for line in lines {
+        assert!(!api.run(line).with(2).err.is_empty(), "{line}");
+    }
+    assert!(api.asked().is_empty());
+}
+
+#[test]
+fn help_and_completion_need_no_api() {
+    let nowhere = "http://127.0.0.1:1/api/v1";
+    let help = run(nowhere, "--help").with(0).out;
+    for part in [
+        "Exit status:",
+        "THETIS_API_URL",
+        "Examples:",
+        "progress",
+        "snapshot-worker",
+    ] {
+        assert!(help.contains(part), "{help}");
+    }
+    assert!(
+        run(nowhere, "backup --help")
+            .with(0)
+            .out
+            .contains("thetis backup -c prod -L s3:backups")
+    );
+    for shell in ["bash", "zsh", "fish"] {
+        let script = run(nowhere, &format!("completion {shell}")).with(0).out;
+        assert!(
+            script.contains("thetis") && script.contains("snapshot-worker"),
+            "{shell}"
+        );
+    }
+}
+
+#[test]
+fn versions_are_printed_of_both_sides() {
+    let api = Api::new();
+    api.on("GET /version", 200, json!({"version": "9.9.9"}));
+    let out = api.run("version").with(0).out;
+    assert!(
+        out.contains(env!("CARGO_PKG_VERSION"))
+            && out.contains("scheduler: 9.9.9 at http://127.0.0.1"),
+        "{out}"
+    );
+    assert_eq!(
+        api.run("version --output json").with(0).out,
+        "{\"version\":\"9.9.9\"}\n"
+    );
+}
+
+#[test]
+fn a_wrong_configuration_is_named_and_a_right_one_is_not() {
+    let folder = std::env::temp_dir().join(format!("thetis-cli-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let file = |name: &str, text: &str| {
+        let path = folder.join(name);
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let (right, wrong) = (
+        file("right.toml", "[uploader]\nslots = 3\n"),
+        file("wrong.toml", "[uploader]\nslotz = 3\n"),
+    );
+    for verb in [
+        "node",
+        "standalone",
+        "scheduler",
+        "snapshot-worker",
+        "uploader",
+        "restore-worker",
+    ] {
+        run(
+            "http://127.0.0.1:1",
+            &format!("{verb} --check-config --config {right}"),
+        )
+        .with(0);
+        let ended = run(
+            "http://127.0.0.1:1",
+            &format!("{verb} --check-config --config {wrong}"),
+        )
+        .with(64);
+        assert!(
+            ended.err.starts_with("thetis: configuration") && ended.err.contains("slotz"),
+            "{}",
+            ended.err
+        );
+    }
+    std::fs::remove_dir_all(&folder).unwrap();
+}
