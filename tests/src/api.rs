@@ -32,8 +32,14 @@ impl Api {
     /// Never: the client has no settings that could be wrong.
     #[must_use]
     pub fn new(base: String) -> Self {
-        let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(30)).build();
-        Self { http: http.expect("a plain client"), base }
+        let http = reqwest::Client::builder()
+            .no_proxy()
+            .timeout(Duration::from_secs(30))
+            .build();
+        Self {
+            http: http.expect("a plain client"),
+            base,
+        }
     }
 
     /// Its address.
@@ -46,15 +52,26 @@ impl Api {
     ///
     /// # Errors
     /// When there is no answer.
-    pub async fn send(&self, method: Method, path: &str, body: Option<&Value>) -> Result<(StatusCode, Value)> {
+    pub async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<(StatusCode, Value)> {
         let mut request = self.http.request(method, format!("{}{path}", self.base));
         if let Some(body) = body {
             request = request.json(body);
         }
-        let answer = request.send().await.with_context(|| format!("asking for {path}"))?;
+        let answer = request
+            .send()
+            .await
+            .with_context(|| format!("asking for {path}"))?;
         let status = answer.status();
         let text = answer.text().await?;
-        Ok((status, serde_json::from_str(&text).unwrap_or(Value::String(text))))
+        Ok((
+            status,
+            serde_json::from_str(&text).unwrap_or(Value::String(text)),
+        ))
     }
 
     /// Sends a request that must succeed.
@@ -74,7 +91,10 @@ impl Api {
     /// # Errors
     /// When it has not after 30 s.
     pub async fn ready(&self) -> Result<()> {
-        eventually("the API", Duration::from_secs(30), async || self.ok(Method::GET, "/version", None).await.map(drop)).await
+        eventually("the API", Duration::from_secs(30), async || {
+            self.ok(Method::GET, "/version", None).await.map(drop)
+        })
+        .await
     }
 
     /// Registers a cluster, as soon as a worker beside `host` is there; gives its id.
@@ -83,12 +103,23 @@ impl Api {
     /// When it is refused for 60 s.
     pub async fn add_cluster(&self, name: &str, host: &str) -> Result<String> {
         let body = json!({"name": name, "host": host});
-        eventually("the cluster to be added", Duration::from_secs(60), async || {
-            self.ok(Method::POST, "/clusters", Some(&body)).await.map(drop)
-        })
+        eventually(
+            "the cluster to be added",
+            Duration::from_secs(60),
+            async || {
+                self.ok(Method::POST, "/clusters", Some(&body))
+                    .await
+                    .map(drop)
+            },
+        )
         .await?;
-        let cluster = self.ok(Method::GET, &format!("/cluster/{name}"), None).await?;
-        Ok(cluster["id"].as_str().context("a cluster has an id")?.to_owned())
+        let cluster = self
+            .ok(Method::GET, &format!("/cluster/{name}"), None)
+            .await?;
+        Ok(cluster["id"]
+            .as_str()
+            .context("a cluster has an id")?
+            .to_owned())
     }
 
     /// Waits until each of `nodes` nodes of a cluster has `each` living workers.
@@ -97,9 +128,14 @@ impl Api {
     /// When they have not after 60 s.
     pub async fn workers(&self, cluster: &str, nodes: usize, each: usize) -> Result<()> {
         eventually("the workers", Duration::from_secs(60), async || {
-            let status = self.ok(Method::GET, &format!("/cluster/{cluster}/status"), None).await?;
+            let status = self
+                .ok(Method::GET, &format!("/cluster/{cluster}/status"), None)
+                .await?;
             let all = status.as_array().context("a list of nodes")?;
-            let staffed = all.iter().filter(|node| node["workers"].as_array().is_some_and(|w| w.len() >= each)).count();
+            let staffed = all
+                .iter()
+                .filter(|node| node["workers"].as_array().is_some_and(|w| w.len() >= each))
+                .count();
             if staffed < nodes {
                 bail!("{staffed} of {nodes} nodes have their workers: {status}");
             }
@@ -122,7 +158,10 @@ impl Api {
         if status != StatusCode::CREATED {
             bail!("POST {tasks}: {status}: {text}");
         }
-        let location = location.context("a created task has a location")?.to_str()?.to_owned();
+        let location = location
+            .context("a created task has a location")?
+            .to_str()?
+            .to_owned();
         let id = location.rsplit('/').next().unwrap_or_default().to_owned();
         Ok(format!("/cluster/{cluster}/task/{kind}/{id}"))
     }
@@ -148,7 +187,11 @@ impl Api {
                 bail!("it is {status}: {found}");
             }
             let cause = run["cause"].as_str().unwrap_or_default().to_owned();
-            Ok(Ended { status: status.to_owned(), cause, progress: found["progress"].clone() })
+            Ok(Ended {
+                status: status.to_owned(),
+                cause,
+                progress: found["progress"].clone(),
+            })
         })
         .await
     }
@@ -157,7 +200,13 @@ impl Api {
     ///
     /// # Errors
     /// When it ends otherwise.
-    pub async fn done(&self, cluster: &str, kind: &str, properties: Value, limit: Duration) -> Result<Ended> {
+    pub async fn done(
+        &self,
+        cluster: &str,
+        kind: &str,
+        properties: Value,
+        limit: Duration,
+    ) -> Result<Ended> {
         let task = self.submit(cluster, kind, properties).await?;
         self.ended(&task, limit).await?.done()
     }
@@ -181,6 +230,9 @@ impl Ended {
     /// If the run has none.
     #[must_use]
     pub fn tag(&self) -> String {
-        self.progress["snapshot_tag"].as_str().expect("a backup has a tag").to_owned()
+        self.progress["snapshot_tag"]
+            .as_str()
+            .expect("a backup has a tag")
+            .to_owned()
     }
 }

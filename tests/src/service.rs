@@ -52,7 +52,13 @@ impl Service {
     #[must_use]
     pub fn new(kind: Kind, name: String, environment: Vec<(String, String)>, logs: &Path) -> Self {
         let log = logs.join(format!("{name}.log"));
-        Self { kind, name, environment, log, process: None }
+        Self {
+            kind,
+            name,
+            environment,
+            log,
+            process: None,
+        }
     }
 
     /// Starts it, unless it runs.
@@ -66,7 +72,10 @@ impl Service {
         let mut command = Command::new(bin("thetis")?);
         command.arg(self.kind.verb()).env_remove("THETIS_CONFIG");
         command.envs(self.environment.iter().map(|(k, v)| (k, v)));
-        self.process = Some(Process::start(&mut command, &self.log).with_context(|| format!("starting {}", self.name))?);
+        self.process = Some(
+            Process::start(&mut command, &self.log)
+                .with_context(|| format!("starting {}", self.name))?,
+        );
         Ok(())
     }
 
@@ -85,7 +94,9 @@ impl Service {
     /// # Errors
     /// When it does not end by itself.
     pub fn terminate(&mut self) -> Result<()> {
-        let Some(mut process) = self.process.take() else { return Ok(()) };
+        let Some(mut process) = self.process.take() else {
+            return Ok(());
+        };
         let status = process.terminate(Duration::from_secs(30))?;
         if !status.success() {
             bail!("{} ended with {status}", self.name);
@@ -118,5 +129,8 @@ pub fn bin(name: &str) -> Result<PathBuf> {
             return Ok(path);
         }
     }
-    bail!("no `{name}` beside {}: run `cargo build --workspace --bins`", me.display())
+    bail!(
+        "no `{name}` beside {}: run `cargo build --workspace --bins`",
+        me.display()
+    )
 }

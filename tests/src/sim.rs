@@ -34,13 +34,19 @@ impl Shape {
     /// `nodes` nodes in `dc1`, on two racks.
     #[must_use]
     pub fn new(name: &str, nodes: usize) -> Self {
-        Self { name: name.to_owned(), dcs: vec![("dc1".to_owned(), nodes)], racks: 2, arguments: Vec::new() }
+        Self {
+            name: name.to_owned(),
+            dcs: vec![("dc1".to_owned(), nodes)],
+            racks: 2,
+            arguments: Vec::new(),
+        }
     }
 
     /// With further arguments of the simulator.
     #[must_use]
     pub fn with(mut self, arguments: &[&str]) -> Self {
-        self.arguments.extend(arguments.iter().map(|a| (*a).to_owned()));
+        self.arguments
+            .extend(arguments.iter().map(|a| (*a).to_owned()));
         self
     }
 }
@@ -123,27 +129,52 @@ impl Sim {
     /// When it is not ready after 30 s.
     pub async fn start(shape: Shape, dir: &Path) -> Result<Self> {
         let mut command = Command::new(bin("scylla-sim")?);
-        command.arg("--dir").arg(dir.join(&shape.name)).args(["--cluster-name", &shape.name, "--api-port", "0"]);
-        command.args(["--base-address", &network().to_string(), "--racks", &shape.racks.to_string()]);
+        command.arg("--dir").arg(dir.join(&shape.name)).args([
+            "--cluster-name",
+            &shape.name,
+            "--api-port",
+            "0",
+        ]);
+        command.args([
+            "--base-address",
+            &network().to_string(),
+            "--racks",
+            &shape.racks.to_string(),
+        ]);
         for (dc, nodes) in &shape.dcs {
             command.args(["--dc", &format!("{dc}:{nodes}")]);
         }
         command.args(&shape.arguments);
-        let mut process = Process::start(&mut command, &dir.join(format!("logs/{}.log", shape.name)))?;
-        let ready = eventually("the simulated cluster", Duration::from_secs(30), async || {
-            let output = process.output();
-            let line = output.lines().find(|line| line.starts_with('{'));
-            if let Some(line) = line {
-                return serde_json::from_str::<Ready>(line).context("reading the simulator's line");
-            }
-            if !process.running() {
-                bail!("the simulator ended: {output}");
-            }
-            bail!("not ready yet: {output}")
-        })
+        let mut process =
+            Process::start(&mut command, &dir.join(format!("logs/{}.log", shape.name)))?;
+        let ready = eventually(
+            "the simulated cluster",
+            Duration::from_secs(30),
+            async || {
+                let output = process.output();
+                let line = output.lines().find(|line| line.starts_with('{'));
+                if let Some(line) = line {
+                    return serde_json::from_str::<Ready>(line)
+                        .context("reading the simulator's line");
+                }
+                if !process.running() {
+                    bail!("the simulator ended: {output}");
+                }
+                bail!("not ready yet: {output}")
+            },
+        )
         .await?;
-        let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(120)).build()?;
-        Ok(Self { nodes: ready.nodes, shape, admin: ready.admin, http, process })
+        let http = reqwest::Client::builder()
+            .no_proxy()
+            .timeout(Duration::from_secs(120))
+            .build()?;
+        Ok(Self {
+            nodes: ready.nodes,
+            shape,
+            admin: ready.admin,
+            http,
+            process,
+        })
     }
 
     /// Its name.
@@ -173,7 +204,10 @@ impl Sim {
         if let Some(body) = body {
             request = request.json(&body);
         }
-        let answer = request.send().await.with_context(|| format!("asking the simulator for {path}"))?;
+        let answer = request
+            .send()
+            .await
+            .with_context(|| format!("asking the simulator for {path}"))?;
         let (status, text) = (answer.status(), answer.text().await?);
         if !status.is_success() {
             bail!("the simulator refuses {path}: {text}");
@@ -205,7 +239,13 @@ impl Sim {
     ///
     /// # Errors
     /// When it is refused.
-    pub async fn load(&self, table: &TableSpec, seed: u64, bytes: u64, sstables: usize) -> Result<Value> {
+    pub async fn load(
+        &self,
+        table: &TableSpec,
+        seed: u64,
+        bytes: u64,
+        sstables: usize,
+    ) -> Result<Value> {
         let body = json!({
             "keyspace": table.keyspace, "table": table.name, "seed": seed, "bytes": bytes, "sstables": sstables,
             "min_value": 256, "max_value": 8192,
@@ -227,8 +267,14 @@ impl Sim {
     /// # Errors
     /// When the simulator does not answer.
     pub async fn fingerprints(&self) -> Result<Fingerprints> {
-        let all: Vec<Fingerprint> = serde_json::from_value(self.admin(Method::GET, "/fingerprint?deep=true", None).await?)?;
-        Ok(all.into_iter().map(|one| (format!("{}.{}", one.keyspace, one.table_name), one)).collect())
+        let all: Vec<Fingerprint> = serde_json::from_value(
+            self.admin(Method::GET, "/fingerprint?deep=true", None)
+                .await?,
+        )?;
+        Ok(all
+            .into_iter()
+            .map(|one| (format!("{}.{}", one.keyspace, one.table_name), one))
+            .collect())
     }
 
     /// Whether the cluster is as it was before anybody worked on it: nothing switched off, nothing
@@ -273,15 +319,30 @@ pub fn compare(before: &Fingerprints, after: &Fingerprints) -> Result<()> {
         match after.get(name) {
             None => wrong.push(format!("{name} is missing")),
             Some(is) if is.table != was.table || is.rows != was.rows => {
-                wrong.push(format!("{name} has {} rows ({}) instead of {} ({})", is.rows, is.table, was.rows, was.table));
+                wrong.push(format!(
+                    "{name} has {} rows ({}) instead of {} ({})",
+                    is.rows, is.table, was.rows, was.table
+                ));
             }
-            Some(is) if !is.replicas_consistent || is.missing > 0 || is.extra > 0 || !is.corrupt.is_empty() => {
-                wrong.push(format!("{name}: replicas differ: {} missing, {} extra, corrupt {:?}", is.missing, is.extra, is.corrupt));
+            Some(is)
+                if !is.replicas_consistent
+                    || is.missing > 0
+                    || is.extra > 0
+                    || !is.corrupt.is_empty() =>
+            {
+                wrong.push(format!(
+                    "{name}: replicas differ: {} missing, {} extra, corrupt {:?}",
+                    is.missing, is.extra, is.corrupt
+                ));
             }
             Some(_) => {}
         }
     }
-    if wrong.is_empty() { Ok(()) } else { bail!("restored data differs: {}", wrong.join("; ")) }
+    if wrong.is_empty() {
+        Ok(())
+    } else {
+        bail!("restored data differs: {}", wrong.join("; "))
+    }
 }
 
 /// The first address of a network that no other cluster of this process uses, nor likely one of
@@ -290,5 +351,10 @@ fn network() -> Ipv4Addr {
     let id = std::process::id();
     let [_, _, high, low] = id.to_be_bytes();
     let number = NETWORKS.fetch_add(1, Ordering::Relaxed);
-    Ipv4Addr::new(127, 10 + high % 100, low, number.wrapping_mul(16).wrapping_add(1))
+    Ipv4Addr::new(
+        127,
+        10 + high % 100,
+        low,
+        number.wrapping_mul(16).wrapping_add(1),
+    )
 }

@@ -9,13 +9,9 @@ use anyhow::{Context as _, Result};
 use tempfile::TempDir;
 use testkit::{free_port, nats::Nats, s3::SeaweedFs};
 
-use crate::{
-    Api, Kind, Service, Sim,
-    sim::Shape,
-};
+use crate::{Api, Kind, Service, Sim, sim::Shape};
 
 /// Where backups go.
-#[derive(Debug)]
 pub enum Store {
     /// A real S3 server.
     S3(SeaweedFs),
@@ -49,12 +45,16 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { local: false, dir: None, ack_wait_secs: 4, environment: Vec::new() }
+        Self {
+            local: false,
+            dir: None,
+            ack_wait_secs: 4,
+            environment: Vec::new(),
+        }
     }
 }
 
 /// NATS, a store, clusters and services.
-#[derive(Debug)]
 pub struct World {
     /// Services; killed before anything they need.
     pub services: Vec<Service>,
@@ -81,7 +81,10 @@ impl World {
             Some(_) => None,
             None => Some(tempfile::Builder::new().prefix("thetis-world-").tempdir()?),
         };
-        let dir = options.dir.clone().or_else(|| temporary.as_ref().map(|t| t.path().to_owned()));
+        let dir = options
+            .dir
+            .clone()
+            .or_else(|| temporary.as_ref().map(|t| t.path().to_owned()));
         let dir = dir.context("a world lives in a directory")?;
         fs::create_dir_all(dir.join("logs"))?;
         let store = if options.local {
@@ -120,12 +123,26 @@ impl World {
     /// When it does not start.
     pub fn add_scheduler(&mut self) -> Result<Api> {
         let port = free_port();
-        let count = self.services.iter().filter(|s| s.kind == Kind::Scheduler).count();
+        let count = self
+            .services
+            .iter()
+            .filter(|s| s.kind == Kind::Scheduler)
+            .count();
         let mut environment = self.environment();
-        environment.push(("THETIS_SCHEDULER__LISTEN".into(), format!("127.0.0.1:{port}")));
-        environment.push(("THETIS_SCHEDULER__LOCATIONS".into(), self.store.location().into()));
+        environment.push((
+            "THETIS_SCHEDULER__LISTEN".into(),
+            format!("127.0.0.1:{port}"),
+        ));
+        environment.push((
+            "THETIS_SCHEDULER__LOCATIONS".into(),
+            self.store.location().into(),
+        ));
         environment.push(("THETIS_SCHEDULER__SWEEP_SECS".into(), "1".into()));
-        self.add(Kind::Scheduler, format!("scheduler-{}", count + 1), environment)?;
+        self.add(
+            Kind::Scheduler,
+            format!("scheduler-{}", count + 1),
+            environment,
+        )?;
         Ok(Api::new(format!("http://127.0.0.1:{port}/api/v1")))
     }
 
@@ -155,7 +172,11 @@ impl World {
     pub fn add_worker(&mut self, sim: usize, node: usize, kind: Kind) -> Result<()> {
         let sim = &self.sims[sim];
         let prefix = format!("{}-{}-{}", sim.name(), node + 1, kind.verb());
-        let count = self.services.iter().filter(|s| s.name.starts_with(&prefix)).count();
+        let count = self
+            .services
+            .iter()
+            .filter(|s| s.name.starts_with(&prefix))
+            .count();
         let mut environment = self.environment();
         environment.push(("THETIS_NODE__API".into(), sim.nodes[node].api.clone()));
         self.add(kind, format!("{prefix}-{}", count + 1), environment)
@@ -173,16 +194,28 @@ impl World {
     pub fn environment(&self) -> Vec<(String, String)> {
         let mut all: Vec<(String, String)> = vec![
             ("THETIS_NATS__URL".into(), self.nats.url()),
-            ("THETIS_NATS__ACK_WAIT_SECS".into(), self.options.ack_wait_secs.to_string()),
+            (
+                "THETIS_NATS__ACK_WAIT_SECS".into(),
+                self.options.ack_wait_secs.to_string(),
+            ),
         ];
         match &self.store {
             Store::S3(s3) => all.extend([
                 ("THETIS_STORE__S3__ENDPOINT".into(), s3.endpoint()),
-                ("THETIS_STORE__S3__ACCESS_KEY_ID".into(), SeaweedFs::ACCESS_KEY.into()),
-                ("THETIS_STORE__S3__SECRET_ACCESS_KEY".into(), SeaweedFs::SECRET_KEY.into()),
+                (
+                    "THETIS_STORE__S3__ACCESS_KEY_ID".into(),
+                    SeaweedFs::ACCESS_KEY.into(),
+                ),
+                (
+                    "THETIS_STORE__S3__SECRET_ACCESS_KEY".into(),
+                    SeaweedFs::SECRET_KEY.into(),
+                ),
             ]),
             Store::Local(root) => {
-                all.push(("THETIS_STORE__LOCALSTORAGE__ROOT".into(), root.display().to_string()));
+                all.push((
+                    "THETIS_STORE__LOCALSTORAGE__ROOT".into(),
+                    root.display().to_string(),
+                ));
             }
         }
         all.extend(self.options.environment.iter().cloned());
@@ -191,7 +224,9 @@ impl World {
 
     /// Services whose name has `part` in it.
     pub fn find(&mut self, part: &str) -> impl Iterator<Item = &mut Service> {
-        self.services.iter_mut().filter(move |service| service.name.contains(part))
+        self.services
+            .iter_mut()
+            .filter(move |service| service.name.contains(part))
     }
 
     /// Starts again whatever does not run, as a supervisor would.

@@ -7,7 +7,7 @@ use std::{
 };
 
 use catalog::sstable;
-use protocol::TableRef;
+use protocol::{RunId, TableRef};
 use queue::Context as JobContext;
 use scylla::LoadOptions;
 use tracing::{info, warn};
@@ -62,6 +62,23 @@ impl RestoreWorker {
             Err(failure) => return Err(failure),
         }
         Ok(millis(began))
+    }
+
+    /// Takes away what a restore that is given up has downloaded, and what it had moved into
+    /// `upload/` directories but not loaded.
+    pub(crate) async fn clear(&self, origin: RunId, ctx: &JobContext) -> Result<(), Failure> {
+        let staging = Staging::below(self.data_dir.path());
+        let _lock = staging.lock(ctx).await?;
+        for mark in staging.marks()? {
+            match self.upload_dir(&mark.table).await {
+                Ok(upload) => take_out(&upload, &mark.files)?,
+                // The table was dropped, and its files with it.
+                Err(Failure::Node(scylla::Error::NoTableDir { .. })) => {}
+                Err(failure) => return Err(failure),
+            }
+            staging.clear_mark(&mark.table)?;
+        }
+        staging.clear_run(origin)
     }
 
     async fn upload_dir(&self, table: &TableRef) -> Result<PathBuf, Failure> {
@@ -185,12 +202,10 @@ fn move_in(
     let mut files = listed(dir)?;
     files.retain(ours);
     files.sort_by_key(is_toc);
-    staging.set_mark(
-        table,
-        &Mark {
-            files: files.clone(),
-        },
-    )?;
+    staging.set_mark(&Mark {
+        table: table.clone(),
+        files: files.clone(),
+    })?;
     for file in &files {
         let (from, to) = (dir.join(file), upload.join(file));
         fs::rename(&from, &to).map_err(Failure::file("move into `upload` the file", from))?;

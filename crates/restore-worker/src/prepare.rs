@@ -53,8 +53,10 @@ impl RestoreWorker {
         }))
     }
 
-    /// Switches automatic compaction on again where it was noted. A table dropped since is fine.
+    /// Switches automatic compaction on again where it was noted, and clears the disk of what a
+    /// restore that was given up left there. A table dropped since is fine.
     pub(crate) async fn put_back(&self, job: PutBack, ctx: &JobContext) -> Result<Fact, Failure> {
+        self.clear(job.origin, ctx).await?;
         let store = self.open(&job.location).await?;
         for table in self
             .undo(&store, job.origin)

@@ -27,6 +27,7 @@ pub(crate) struct Staging(PathBuf);
 /// What is being loaded: names of files that are Thetis', should its worker die.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Mark {
+    pub(crate) table: TableRef,
     pub(crate) files: Vec<String>,
 }
 
@@ -76,8 +77,29 @@ impl Staging {
         }
     }
 
-    pub(crate) fn set_mark(&self, table: &TableRef, mark: &Mark) -> Result<(), Failure> {
-        let path = self.mark_path(table);
+    /// Everything that was being loaded when a worker died.
+    pub(crate) fn marks(&self) -> Result<Vec<Mark>, Failure> {
+        let entries = match fs::read_dir(&self.0) {
+            Ok(entries) => entries,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(e) => return Err(Failure::file("list", &self.0)(e)),
+        };
+        let mut marks = Vec::new();
+        for entry in entries {
+            let path = entry.map_err(Failure::file("list", &self.0))?.path();
+            if path
+                .extension()
+                .is_some_and(|extension| extension == "json")
+            {
+                let content = fs::read(&path).map_err(Failure::file("read", &path))?;
+                marks.extend(serde_json::from_slice::<Mark>(&content).ok());
+            }
+        }
+        Ok(marks)
+    }
+
+    pub(crate) fn set_mark(&self, mark: &Mark) -> Result<(), Failure> {
+        let path = self.mark_path(&mark.table);
         let fresh = path.with_extension("new");
         let content = serde_json::to_vec(mark).expect("names are plain data");
         fs::write(&fresh, content).map_err(Failure::file("write", &fresh))?;
@@ -105,6 +127,12 @@ impl Staging {
             }
         }
         Ok(())
+    }
+
+    /// Removes all that was downloaded for a run.
+    pub(crate) fn clear_run(&self, origin: RunId) -> Result<(), Failure> {
+        let dir = self.0.join(origin.to_string());
+        gone(fs::remove_dir_all(&dir), &dir)
     }
 
     /// Bytes free and in all where the data directory is.

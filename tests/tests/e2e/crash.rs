@@ -1,0 +1,193 @@
+//! Whatever is killed, whenever: the run goes on by itself, and ends true.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use anyhow::{Context as _, Result, ensure};
+use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
+use serde_json::json;
+use tests::{Fingerprints, Kind, Options, Shape, TableSpec, World, compare};
+
+/// Kills of each kind of service, at least.
+const KILLS: u32 = 20;
+/// A run with kills may take this long.
+const LIMIT: Duration = Duration::from_secs(180);
+
+fn tables() -> Vec<TableSpec> {
+    let table = |keyspace: &str, name: &str, tablets| TableSpec {
+        keyspace: keyspace.to_owned(),
+        name: name.to_owned(),
+        tablets,
+        copies: 2,
+    };
+    vec![table("shop", "users", false), table("orders", "open", true)]
+}
+
+/// A filled cluster of three nodes, and an empty one of two.
+async fn world() -> Result<(World, [String; 2])> {
+    let mut world = World::start(Options {
+        local: true,
+        ack_wait_secs: 2,
+        ..Options::default()
+    })
+    .await?;
+    let full = world.add_cluster(Shape::new("full", 3), 2).await?;
+    let empty = world.add_cluster(Shape::new("empty", 2), 1).await?;
+    let mut ids = Vec::new();
+    for sim in [full, empty] {
+        world.sims[sim].create(&tables()).await?;
+        let name = world.sims[sim].name().to_owned();
+        ids.push(
+            world
+                .api
+                .add_cluster(&name, &world.sims[sim].nodes[0].address)
+                .await?,
+        );
+    }
+    for (seed, table) in (0..).zip(&tables()) {
+        world.sims[full].load(table, seed, 256 << 10, 30).await?;
+    }
+    world.api.workers(&ids[0], 3, 4).await?;
+    world.api.workers(&ids[1], 2, 3).await?;
+    let [full, empty] = [ids[0].clone(), ids[1].clone()];
+    Ok((world, [full, empty]))
+}
+
+/// Lets `torment` loose on a run until it has ended.
+async fn through(
+    world: &mut World,
+    cluster: &str,
+    kind: &str,
+    properties: serde_json::Value,
+    mut torment: impl AsyncFnMut(&mut World) -> Result<()>,
+) -> Result<tests::Ended> {
+    let task = world.api.submit(cluster, kind, properties).await?;
+    let began = std::time::Instant::now();
+    loop {
+        torment(world).await?;
+        world.revive()?;
+        world.api.ready().await?;
+        let status = world.api.progress(&task).await?["run"]["status"].clone();
+        let ended = matches!(
+            status.as_str(),
+            Some("DONE" | "ERROR" | "STOPPED" | "ABORTED")
+        );
+        if ended || began.elapsed() > LIMIT {
+            return world.api.ended(&task, Duration::from_secs(1)).await;
+        }
+    }
+}
+
+/// A backup and its restore, each tormented; what comes back must be what was there.
+async fn round(
+    world: &mut World,
+    [full, empty]: &[String; 2],
+    seed: u64,
+    before: &mut Fingerprints,
+    torment: &mut impl AsyncFnMut(&mut World) -> Result<()>,
+) -> Result<()> {
+    let location = world.store.location();
+    world.sims[0]
+        .load(
+            &tables()[usize::try_from(seed % 2)?],
+            100 + seed,
+            64 << 10,
+            10,
+        )
+        .await?;
+    let backup = through(
+        world,
+        full,
+        "backup",
+        json!({"location": [location]}),
+        &mut *torment,
+    )
+    .await?;
+    let backup = backup.done().context("the backup")?;
+    *before = world.sims[0].fingerprints().await?;
+    for table in tables() {
+        let path = format!(
+            "/tables/{}/{}/truncate?snapshot=false",
+            table.keyspace, table.name
+        );
+        world.sims[1]
+            .admin(reqwest::Method::POST, &path, None)
+            .await?;
+    }
+    let properties =
+        json!({"location": [location], "snapshot_tag": backup.tag(), "restore_tables": true});
+    let restore = through(world, empty, "restore", properties, &mut *torment).await?;
+    restore.done().context("the restore")?;
+    compare(before, &world.sims[1].fingerprints().await?)?;
+    for sim in &world.sims {
+        sim.is_clean().await?;
+    }
+    Ok(())
+}
+
+/// The seed of this run: from the environment, else of the clock; printed, so that it can be had again.
+fn seed() -> Result<u64> {
+    let seed = match std::env::var("THETIS_SEED") {
+        Ok(text) => text.parse().context("THETIS_SEED")?,
+        Err(_) => u64::from(std::process::id()),
+    };
+    eprintln!("THETIS_SEED={seed}");
+    Ok(seed)
+}
+
+#[tokio::test]
+async fn services_killed_at_random_moments_cost_only_time() -> Result<()> {
+    let (mut world, ids) = world().await?;
+    let mut random = StdRng::seed_from_u64(seed()?);
+    let mut kills: BTreeMap<Kind, u32> = BTreeMap::new();
+    let mut before = Fingerprints::new();
+    for number in 0.. {
+        let least = [
+            Kind::Scheduler,
+            Kind::Snapshot,
+            Kind::Uploader,
+            Kind::Restore,
+        ]
+        .map(|kind| kills.get(&kind).copied().unwrap_or(0));
+        if least.iter().all(|n| *n >= KILLS) {
+            break;
+        }
+        ensure!(number < 60, "too few kills in 60 rounds: {kills:?}");
+        let mut torment = async |world: &mut World| {
+            tokio::time::sleep(Duration::from_millis(random.random_range(0..400))).await;
+            let victim = random.random_range(0..world.services.len());
+            let service = &mut world.services[victim];
+            *kills.entry(service.kind).or_default() += 1;
+            service.kill();
+            Ok(())
+        };
+        let done = round(&mut world, &ids, number, &mut before, &mut torment).await;
+        done.with_context(|| format!("round {number}, {kills:?}\n{}", world.last_words()))?;
+    }
+    eprintln!("killed {kills:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn nats_restarted_or_wiped_costs_only_time() -> Result<()> {
+    let (mut world, ids) = world().await?;
+    let mut random = StdRng::seed_from_u64(seed()?);
+    let mut before = Fingerprints::new();
+    for number in 0..4 {
+        let wipe = number % 2 == 1;
+        let mut struck = false;
+        let mut torment = async |world: &mut World| {
+            tokio::time::sleep(Duration::from_millis(random.random_range(100..900))).await;
+            if !std::mem::replace(&mut struck, true) {
+                if wipe {
+                    world.nats.wipe_and_restart()?
+                } else {
+                    world.nats.restart()?
+                }
+            }
+            Ok(())
+        };
+        let done = round(&mut world, &ids, number, &mut before, &mut torment).await;
+        done.with_context(|| format!("round {number}, wiped: {wipe}\n{}", world.last_words()))?;
+    }
+    Ok(())
+}
