@@ -201,13 +201,16 @@ impl Config {
     /// # Errors
     /// [`ConfigError`], which names the key.
     pub fn load(file: Option<&Path>) -> Result<Self, ConfigError> {
-        Self::load_from(file, None)
+        let environment = std::env::vars_os()
+            .filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
+        Self::load_from(file, environment.collect())
     }
 
     fn load_from(
         file: Option<&Path>,
-        environment: Option<config::Map<String, String>>,
+        mut environment: config::Map<String, String>,
     ) -> Result<Self, ConfigError> {
+        environment.retain(|name, _| is_key(name));
         let default = Path::new(DEFAULT_FILE);
         let file = file.or_else(|| default.try_exists().unwrap_or(false).then_some(default));
         let mut builder = config::Config::builder();
@@ -220,7 +223,7 @@ impl Config {
             .list_separator(",")
             .with_list_parse_key("scheduler.locations")
             .try_parsing(true)
-            .source(environment);
+            .source(Some(environment));
         let read = builder
             .add_source(environment)
             .build()
@@ -272,6 +275,29 @@ impl Config {
     }
 }
 
+/// Whether a variable is meant to be a key. Others of ours are not: `THETIS_CONFIG`,
+/// `THETIS_API_URL`. One that begins like a key is, so that a missing underscore is found.
+fn is_key(name: &str) -> bool {
+    const SECTIONS: [&str; 9] = [
+        "NATS",
+        "STORE",
+        "NODE",
+        "SCHEDULER",
+        "UPLOADER",
+        "RESTORE",
+        "LOG",
+        "ADMIN",
+        "TELEMETRY",
+    ];
+    let begins = |rest: &str, section| {
+        rest.strip_prefix(section)
+            .is_some_and(|r| r.starts_with('_'))
+    };
+    name.strip_prefix("THETIS_").is_some_and(|rest| {
+        rest.contains("__") || SECTIONS.iter().any(|section| begins(rest, section))
+    })
+}
+
 /// The documentation of every key, as `--help-config` prints it: `docs/configuration.md`.
 #[must_use]
 pub fn reference() -> &'static str {
@@ -290,7 +316,7 @@ mod tests {
             .iter()
             .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
             .collect();
-        Config::load_from(Some(&path), Some(environment))
+        Config::load_from(Some(&path), environment)
     }
 
     #[test]
@@ -307,6 +333,26 @@ mod tests {
         assert_eq!(config.nats.url, "nats://env:4222");
         assert_eq!((config.uploader.slots, config.uploader.transfers), (3, 5));
         assert_eq!(config.scheduler.locations.len(), 2);
+    }
+
+    #[test]
+    fn variables_that_are_no_keys_are_left_alone() {
+        let others = [
+            "THETIS_CONFIG",
+            "THETIS_API_URL",
+            "THETIS_CLUSTER",
+            "THETIS_DEPS",
+            "PATH",
+        ];
+        assert!(load("", &others.map(|name| (name, "x"))).is_ok());
+        for wrong in [
+            "THETIS_NATS_URL",
+            "THETIS_NATZ__URL",
+            "THETIS_UPLOADER__SLOTZ",
+        ] {
+            let said = load("", &[(wrong, "x")]).unwrap_err().to_string();
+            assert!(said.contains("unknown field"), "{wrong}: {said}");
+        }
     }
 
     #[test]
