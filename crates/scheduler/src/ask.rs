@@ -18,6 +18,11 @@ pub(crate) async fn may_start(app: &App, cluster: &Cluster, task: &Task) -> Resu
     if let Some(open) = app.ledger.open_run(cluster.id).await? {
         return Err(ApiError::conflict(busy(&cluster.name, &open)));
     }
+    locations(app, task).await
+}
+
+/// Asks the buckets of a task whether they can be used.
+pub(crate) async fn locations(app: &App, task: &Task) -> Result<(), ApiError> {
     let wish = properties::of_task(task).map_err(ApiError::bad)?;
     for location in wish.locations() {
         app.checks
@@ -37,7 +42,10 @@ pub(crate) async fn start(
 ) -> Result<RunId, ApiError> {
     let wish = properties::of_task(task).map_err(ApiError::bad)?;
     let runs = app.ledger.runs(cluster.id).await?;
-    let latest = runs.iter().find(|run| run.task == task.id);
+    // One that never began has nothing to go on from.
+    let latest = runs
+        .iter()
+        .find(|run| run.task == task.id && run.work.is_some());
     let mut record = Record::new(
         cluster.id,
         task.id,

@@ -116,9 +116,18 @@ async fn tidy_up(app: &App, record: &Record) -> Result<(), String> {
     }
     app.queue.purge_run(cluster, run).await.map_err(said)?;
     app.ledger.unlock(cluster, run).await.map_err(said)?;
+    let bucket = |error: store::Error| error.to_string();
     copies::drop_run(&app.stores, record)
         .await
-        .map_err(|error| error.to_string())?;
+        .map_err(bucket)?;
+    if status == RunStatus::Done && record.backup.is_some() {
+        let runs = app.ledger.runs(cluster).await.map_err(said)?;
+        for before in abandoned(record, &runs) {
+            copies::drop_notes(&app.stores, before)
+                .await
+                .map_err(bucket)?;
+        }
+    }
     let ended = RunEnded {
         status,
         cause: record.cause.clone(),
@@ -132,4 +141,40 @@ async fn tidy_up(app: &App, record: &Record) -> Result<(), String> {
         })
         .await
         .map_err(said)
+}
+
+/// Runs of the same task that failed or were stopped since it was last done, and that `done` does
+/// not go on from: nobody can go on from them any more. `runs` are the cluster's, newest first.
+fn abandoned<'a>(done: &Record, runs: &'a [Record]) -> Vec<&'a Record> {
+    let of_task = runs.iter().filter(|run| run.task == done.task);
+    let before = of_task.skip_while(|run| run.run != done.run).skip(1);
+    before
+        .take_while(|run| run.status != RunStatus::Done)
+        .filter(|run| run.work.is_some() && run.status.ended() && run.origin() != done.origin())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::TaskId;
+
+    use super::*;
+    use crate::record::tests::backup;
+
+    #[test]
+    fn notes_go_when_nobody_can_go_on_from_them() {
+        let (task, other) = (TaskId::generate(), TaskId::generate());
+        let runs = [
+            backup(task, 60, RunStatus::Done),
+            backup(other, 50, RunStatus::Stopped),
+            backup(task, 40, RunStatus::Error),
+            backup(task, 30, RunStatus::Done),
+            backup(task, 20, RunStatus::Stopped),
+        ];
+        let found: Vec<_> = abandoned(&runs[0], &runs)
+            .iter()
+            .map(|run| run.run)
+            .collect();
+        assert_eq!(found, [runs[2].run]);
+    }
 }

@@ -109,13 +109,22 @@ pub(crate) async fn drop_run(stores: &Stores, record: &Record) -> Result<(), sto
         Err(error) => return Err(error),
     }
     if record.status == protocol::RunStatus::Done {
-        for location in wish.locations() {
-            let store = stores.open(location).await?;
-            remove_below(&store, &OwnKey::of_run(record.origin()), &key).await?;
-        }
+        drop_notes(stores, record).await?;
     }
     // Last, so that what is cut short is found and done again.
     store.delete(&[key]).await
+}
+
+/// Removes plans, receipts and other notes of a run, but not its descriptor.
+pub(crate) async fn drop_notes(stores: &Stores, record: &Record) -> Result<(), store::Error> {
+    let (below, but) = (
+        OwnKey::of_run(record.origin()),
+        OwnKey::Run(record.origin()).to_string(),
+    );
+    for location in unique(record.wish().iter().flat_map(|wish| wish.locations())) {
+        remove_below(&stores.open(&location).await?, &below, &but).await?;
+    }
+    Ok(())
 }
 
 async fn remove_below(store: &Store, prefix: &str, but: &str) -> Result<(), store::Error> {

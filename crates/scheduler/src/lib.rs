@@ -106,7 +106,7 @@ pub async fn run(ctx: Context) -> Result<(), Error> {
             ctx.stop.cancel();
             served
         },
-        leader::run(app, &instance, &ctx.stop)
+        Box::pin(leader::run(app, &instance, &ctx.stop))
     );
     served.map_err(|e| Error::new("serving the API", e))
 }

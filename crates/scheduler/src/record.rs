@@ -1,10 +1,14 @@
 //! A run as it lies in bucket `runs`, and the lock that keeps runs of a cluster apart.
 
+use std::fmt;
+
+use flate2::{Compression, read::DeflateDecoder, write::DeflateEncoder};
 use protocol::{
     BackupRequest, ClusterId, RestoreRequest, RunId, RunStatus, SnapshotTag, TaskId, TaskKind,
 };
-use serde::{Deserialize, Serialize};
-use workflow::Run;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Visitor};
+use tracing::warn;
+use workflow::{Run, Spec};
 
 use crate::properties::Wish;
 
@@ -12,41 +16,152 @@ use crate::properties::Wish;
 ///
 /// Made by whoever is asked for it; from then on written by the leader alone.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Wire", into = "Wire")]
 pub(crate) struct Record {
     /// The cluster.
-    pub cluster: ClusterId,
+    pub(crate) cluster: ClusterId,
     /// The task.
-    pub task: TaskId,
+    pub(crate) task: TaskId,
     /// The run.
-    pub run: RunId,
+    pub(crate) run: RunId,
     /// What was asked for: exactly one of the two.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub backup: Option<BackupRequest>,
+    pub(crate) backup: Option<BackupRequest>,
     /// See `backup`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub restore: Option<RestoreRequest>,
+    pub(crate) restore: Option<RestoreRequest>,
     /// The run to go on from, if any.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub resumes: Option<RunId>,
+    pub(crate) resumes: Option<RunId>,
     /// How it stands.
-    pub status: RunStatus,
+    pub(crate) status: RunStatus,
     /// Why it stands so.
-    #[serde(default)]
-    pub cause: String,
+    pub(crate) cause: String,
     /// When it was asked for, in milliseconds since 1970.
-    pub asked_ms: u64,
+    pub(crate) asked_ms: u64,
     /// When it ended; 0 while it has not.
-    #[serde(default)]
-    pub ended_ms: u64,
+    pub(crate) ended_ms: u64,
     /// The term of the leader that wrote this. One of another term must not be overwritten.
-    #[serde(default)]
-    pub epoch: u64,
+    pub(crate) epoch: u64,
     /// Whether all is tidied up after its end.
-    #[serde(default)]
-    pub closed: bool,
+    pub(crate) closed: bool,
     /// The run's course; `None` before it began.
+    pub(crate) work: Option<Run>,
+}
+
+/// How a record is written: the course packed, so that it stays below what NATS takes in one
+/// message, and with what it takes to begin it anew, should another build not read it.
+#[derive(Serialize, Deserialize)]
+struct Wire {
+    cluster: ClusterId,
+    task: TaskId,
+    run: RunId,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub work: Option<Run>,
+    backup: Option<BackupRequest>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    restore: Option<RestoreRequest>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    resumes: Option<RunId>,
+    status: RunStatus,
+    #[serde(default)]
+    cause: String,
+    asked_ms: u64,
+    #[serde(default)]
+    ended_ms: u64,
+    #[serde(default)]
+    epoch: u64,
+    #[serde(default)]
+    closed: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    spec: Option<Spec>,
+    /// JSON, compressed.
+    #[serde(default)]
+    work: Packed,
+}
+
+impl From<Record> for Wire {
+    fn from(record: Record) -> Self {
+        Self {
+            cluster: record.cluster,
+            task: record.task,
+            run: record.run,
+            backup: record.backup,
+            restore: record.restore,
+            resumes: record.resumes,
+            status: record.status,
+            cause: record.cause,
+            asked_ms: record.asked_ms,
+            ended_ms: record.ended_ms,
+            epoch: record.epoch,
+            closed: record.closed,
+            spec: record.work.as_ref().map(Run::spec),
+            work: record.work.as_ref().map(Packed::new).unwrap_or_default(),
+        }
+    }
+}
+
+impl From<Wire> for Record {
+    fn from(wire: Wire) -> Self {
+        let work = wire.work.open();
+        if work.is_none() && wire.spec.is_some() {
+            warn!(run = %wire.run, "the run was saved by another build and is begun anew");
+        }
+        Self {
+            cluster: wire.cluster,
+            task: wire.task,
+            run: wire.run,
+            backup: wire.backup,
+            restore: wire.restore,
+            resumes: wire.resumes,
+            cause: wire.cause,
+            asked_ms: wire.asked_ms,
+            ended_ms: wire.ended_ms,
+            epoch: wire.epoch,
+            closed: wire.closed,
+            work: work.or_else(|| wire.spec.filter(|_| !wire.status.ended()).map(Run::rebuild)),
+            status: wire.status,
+        }
+    }
+}
+
+/// A course as bytes; none for one that did not begin.
+#[derive(Default)]
+struct Packed(Vec<u8>);
+
+impl Packed {
+    fn new(work: &Run) -> Self {
+        let mut packed = DeflateEncoder::new(Vec::new(), Compression::fast());
+        serde_json::to_writer(&mut packed, work).expect("a run is plain data");
+        Self(packed.finish().expect("memory takes all that is written"))
+    }
+
+    /// `None` if there is none, or none this build can read.
+    fn open(&self) -> Option<Run> {
+        serde_json::from_reader(DeflateDecoder::new(&self.0[..])).ok()
+    }
+}
+
+impl Serialize for Packed {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_bytes(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Packed {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_byte_buf(Bytes)
+    }
+}
+
+struct Bytes;
+
+impl Visitor<'_> for Bytes {
+    type Value = Packed;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("bytes")
+    }
+
+    fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Packed, E> {
+        Ok(Packed(bytes.to_vec()))
+    }
 }
 
 impl Record {
@@ -212,6 +327,22 @@ pub(crate) mod tests {
         ];
         let tags = [40, 30, 20].map(catalog::tag::at);
         assert_eq!(stale(&runs), tags);
+    }
+
+    #[test]
+    fn a_record_is_read_as_it_was_written_or_begun_anew() {
+        let record = backup(TaskId::generate(), 1, RunStatus::Running);
+        let mut wire = Wire::from(record.clone());
+        assert_eq!(Record::from(Wire::from(record.clone())), record);
+        wire.work = Packed(b"of another build".to_vec());
+        let anew = Record::from(wire);
+        assert_eq!(anew.tag(), record.tag());
+        let fresh = Record {
+            work: None,
+            status: RunStatus::New,
+            ..record
+        };
+        assert_eq!(Record::from(Wire::from(fresh.clone())), fresh);
     }
 
     #[test]

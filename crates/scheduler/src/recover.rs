@@ -220,7 +220,7 @@ impl Term<'_> {
                 "NATS has lost its buckets; writing them anew"
             );
         }
-        for record in &ended {
+        for record in ended.iter().chain(self.closing.values()) {
             self.insist("write a run", || async {
                 ledger.new_run(record).await.map(drop)
             })

@@ -72,6 +72,8 @@ pub(super) async fn add(
     let task = read(&app, &cluster, kind, TaskId::generate(), &update).await?;
     if task.enabled {
         ask::may_start(&app, &cluster, &task).await?;
+    } else {
+        ask::locations(&app, &task).await?;
     }
     app.ledger.save_task(&task).await?;
     let run_id = if task.enabled {
@@ -127,6 +129,7 @@ pub(super) async fn change(
         ));
     }
     let task = read(&app, &cluster, task.kind(), task.id, &update).await?;
+    ask::locations(&app, &task).await?;
     app.ledger.save_task(&task).await?;
     Ok(Json(body(&task)))
 }

@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result};
 use reqwest::Method;
-use serde_json::Value;
+use serde_json::{Value, json};
 use testkit::eventually;
 
 use crate::world::{CLUSTER, LONG, World};
@@ -130,6 +130,54 @@ async fn a_second_run_is_refused_and_a_stopped_one_goes_on() -> Result<()> {
     assert_eq!(status, 200);
     assert_eq!(world.get("clusters").await?, Value::Array(vec![]));
     Ok(())
+}
+
+#[tokio::test]
+async fn a_restore_runs_to_its_end_and_leaves_no_notes() -> Result<()> {
+    let mut world = World::new().await?;
+    let id = world.add_cluster().await?;
+    world.start_restore_workers(id.parse()?);
+    let body = json!({"type": "restore", "enabled": false, "properties": {
+        "location": ["localstorage:backups"], "snapshot_tag": "sm_20260131235959UTC", "restore_tables": true,
+    }});
+    let tasks = format!("cluster/{CLUSTER}/tasks");
+    let (status, task) = world.send(Method::POST, &tasks, Some(body)).await?;
+    assert_eq!(status, 201, "{task}");
+    let task = format!(
+        "cluster/{CLUSTER}/task/restore/{}",
+        task["id"].as_str().context("an id")?
+    );
+    let (status, run) = world
+        .send(Method::PUT, &format!("{task}/start"), None)
+        .await?;
+    assert_eq!(status, 200, "{run}");
+    world.put(&format!(
+        "thetis/runs/{}/restore/plan.json",
+        run["run_id"].as_str().context("a run")?
+    ))?;
+    let body = world.until(&task, "DONE").await?;
+    let progress = &body["progress"];
+    assert_eq!(
+        (&progress["restored"], &progress["downloaded"]),
+        (&4_000.into(), &4_000.into())
+    );
+    assert_eq!(
+        (&progress["parts"], &progress["parts_done"]),
+        (&4.into(), &4.into())
+    );
+    assert_eq!(progress["keyspaces"][0]["keyspace"], "shop");
+    eventually("the notes to go", LONG, async || {
+        anyhow::ensure!(
+            !world
+                .keys()
+                .iter()
+                .any(|key| key.starts_with("thetis/runs/")),
+            "{:?}",
+            world.keys()
+        );
+        Ok(())
+    })
+    .await
 }
 
 #[tokio::test]

@@ -9,8 +9,9 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use protocol::{
-    ChunkStored, Fact, Indexed, Inspected, Job, NodeId, NodeInfo, Presence, Sealed, TableRef,
-    TableSize, Unit, WorkerKind,
+    BatchLoaded, ChunkStored, ClusterId, DcBatches, Fact, Indexed, Inspected, Job, NodeId,
+    NodeInfo, NodePrepared, Presence, RestorePlanned, Sealed, TableRef, TableSize, Unit,
+    WorkerKind, subject,
 };
 use queue::{Consumer, Context, Handler, JobError, Queue};
 use serde_json::{Value, json};
@@ -100,7 +101,7 @@ impl World {
             health: service::Health::default(),
         };
         let running = self.tasks.spawn(async move {
-            scheduler::run(context)
+            Box::pin(scheduler::run(context))
                 .await
                 .expect("a scheduler ends well");
         });
@@ -130,47 +131,84 @@ impl World {
 
     fn start_workers(&mut self, number: u8) {
         for (kind, jobs) in KINDS {
-            let presence = Presence {
-                node: node(number),
-                worker: kind,
-                instance: "only".to_owned(),
-                address: address(number),
-                dc: "dc1".to_owned(),
-                rack: "r1".to_owned(),
-                cluster_name: CLUSTER.to_owned(),
-                version: "test".to_owned(),
-            };
-            let actor = Arc::new(Actor {
-                number,
-                hold: self.hold.subscribe(),
-                done: Arc::clone(&self.done),
-            });
-            let consumer = Consumer {
-                name: format!("{}-{}", kind.as_str(), node(number)),
-                filters: jobs
-                    .iter()
-                    .map(|job| protocol::subject::for_node(job, node(number)))
-                    .collect(),
-                slots: 2,
-            };
-            let (queue, stop) = (self.queue.clone(), CancellationToken::new());
-            let work = queue.clone();
-            let (answerer, asked) = (Arc::clone(&actor), queue.clone());
-            let stops = [stop.clone(), stop.clone(), stop];
-            let [a, b, c] = stops;
-            self.tasks
-                .spawn(async move { queue.announce(&presence, a).await.expect("announced") });
-            self.tasks
-                .spawn(async move { work.work(consumer, actor, b).await.expect("worked") });
-            if kind == WorkerKind::Snapshot {
-                self.tasks.spawn(async move {
-                    asked
-                        .answer(&["inspect"], node(number), answerer, c)
-                        .await
-                        .expect("answered");
-                });
-            }
+            let filters = jobs
+                .iter()
+                .map(|job| subject::for_node(job, node(number)))
+                .collect();
+            self.start_worker(number, kind, filters);
         }
+        let (queue, actor) = (self.queue.clone(), self.actor(number));
+        self.tasks.spawn(async move {
+            let stop = CancellationToken::new();
+            queue
+                .answer(&["inspect"], node(number), actor, stop)
+                .await
+                .expect("answered");
+        });
+    }
+
+    /// Starts what restores into the cluster.
+    pub(crate) fn start_restore_workers(&mut self, cluster: ClusterId) {
+        for number in [1, 2] {
+            let jobs = ["plan_restore", "prepare_node", "put_back"];
+            let filters = jobs
+                .iter()
+                .map(|job| subject::for_node(job, node(number)))
+                .collect();
+            self.start_worker(number, WorkerKind::Restore, filters);
+        }
+        let consumer = Consumer {
+            name: format!("restore-{cluster}-dc1"),
+            filters: vec![subject::for_dc("load_batch", cluster, "dc1")],
+            slots: 2,
+        };
+        let (queue, actor) = (self.queue.clone(), self.actor(1));
+        self.tasks.spawn(async move {
+            queue
+                .work(consumer, actor, CancellationToken::new())
+                .await
+                .expect("worked");
+        });
+    }
+
+    fn actor(&self, number: u8) -> Arc<Actor> {
+        Arc::new(Actor {
+            number,
+            hold: self.hold.subscribe(),
+            done: Arc::clone(&self.done),
+        })
+    }
+
+    fn start_worker(&mut self, number: u8, kind: WorkerKind, filters: Vec<String>) {
+        let presence = Presence {
+            node: node(number),
+            worker: kind,
+            instance: "only".to_owned(),
+            address: address(number),
+            dc: "dc1".to_owned(),
+            rack: "r1".to_owned(),
+            cluster_name: CLUSTER.to_owned(),
+            version: "test".to_owned(),
+        };
+        let consumer = Consumer {
+            name: format!("{}-{}", kind.as_str(), node(number)),
+            filters,
+            slots: 2,
+        };
+        let (queue, actor) = (self.queue.clone(), self.actor(number));
+        self.tasks.spawn(async move {
+            queue
+                .work(consumer, actor, CancellationToken::new())
+                .await
+                .expect("worked");
+        });
+        let queue = self.queue.clone();
+        self.tasks.spawn(async move {
+            queue
+                .announce(&presence, CancellationToken::new())
+                .await
+                .expect("announced");
+        });
     }
 
     /// Lets something run for as long as the world lasts.
@@ -282,6 +320,13 @@ impl World {
         ))
     }
 
+    /// Puts something under a key, as a worker would.
+    pub(crate) fn put(&self, key: &str) -> Result<()> {
+        let path = self.bucket.path().join("backups").join(key);
+        std::fs::create_dir_all(path.parent().context("a folder")?)?;
+        Ok(std::fs::write(path, b"{}")?)
+    }
+
     /// Keys in the bucket, in order.
     pub(crate) fn keys(&self) -> Vec<String> {
         let root = self.bucket.path().join("backups");
@@ -330,10 +375,7 @@ impl Handler for Actor {
                 files: 30,
                 bytes: 3_000,
                 tables: vec![TableSize {
-                    table: TableRef {
-                        keyspace: "shop".to_owned(),
-                        table: "users".to_owned(),
-                    },
+                    table: users(),
                     bytes: 3_000,
                 }],
                 ..Indexed::default()
@@ -355,7 +397,32 @@ impl Handler for Actor {
                 bytes: 3_000,
             }),
             Job::DropSnapshot(_) => Fact::SnapshotDropped,
-            other => return Err(JobError::Refuse(format!("no script for {}", other.kind()))),
+            Job::PlanRestore(_) => Fact::RestorePlanned(RestorePlanned {
+                dcs: vec![DcBatches {
+                    dc: "dc1".to_owned(),
+                    first: 0,
+                    count: 4,
+                }],
+                tables: vec![TableSize {
+                    table: users(),
+                    bytes: 4_000,
+                }],
+                sstables: 8,
+                files: 72,
+                bytes: 4_000,
+            }),
+            Job::PrepareNode(_) => Fact::NodePrepared(NodePrepared {
+                compacting: vec![users()],
+            }),
+            Job::LoadBatch(job) => Fact::BatchLoaded(BatchLoaded {
+                batch: job.batch,
+                files: 18,
+                bytes: 1_000,
+                download_ms: 1,
+                load_ms: 1,
+            }),
+            Job::PutBack(_) => Fact::NodePutBack,
+            Job::Request(_) => return Err(JobError::Refuse("not for a worker".to_owned())),
         };
         *self
             .done
@@ -368,6 +435,13 @@ impl Handler for Actor {
 
     fn node(&self) -> Option<NodeId> {
         Some(node(self.number))
+    }
+}
+
+fn users() -> TableRef {
+    TableRef {
+        keyspace: "shop".to_owned(),
+        table: "users".to_owned(),
     }
 }
 
