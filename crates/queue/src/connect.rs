@@ -27,6 +27,10 @@ const OLDEST: (u32, u32) = (2, 10);
 /// How long the server may take to answer one request.
 const REQUEST: Duration = Duration::from_secs(5);
 
+/// How long after a reconnection answers to what was asked before may still come: what could not
+/// be sent before is sent then.
+const LATE: Duration = Duration::from_secs(1);
+
 /// The longest pause between two attempts to reconnect.
 const RECONNECT: Duration = Duration::from_secs(2);
 
@@ -126,6 +130,18 @@ impl Queue {
     #[must_use]
     pub fn stats(&self) -> Arc<Stats> {
         Arc::clone(&self.shared.stats)
+    }
+
+    /// Resolves a moment after the connection had to be made anew. An answer that has not come by
+    /// then was lost with the old one.
+    pub(crate) async fn answers_lost(&self) {
+        let mut connections = self.shared.connections.clone();
+        connections.borrow_and_update();
+        if connections.changed().await.is_err() {
+            // The client is gone, and with it whoever could tell.
+            future::pending::<()>().await;
+        }
+        tokio::time::sleep(LATE).await;
     }
 
     /// Whether the connection stands now.

@@ -29,6 +29,7 @@ pub(crate) struct Delivery {
     pub(crate) message: jetstream::Message,
     pub(crate) attempt: u64,
     stats: Arc<Stats>,
+    queue: Queue,
 }
 
 /// Why a job was called off.
@@ -65,6 +66,7 @@ impl Delivery {
             message,
             attempt,
             stats,
+            queue: queue.clone(),
         }
     }
 
@@ -79,10 +81,13 @@ impl Delivery {
 
     /// Ends the job for good, and makes sure the server knows.
     async fn end(&self, kind: AckKind) {
-        for _ in 0..2 {
-            match self.message.double_ack_with(kind).await {
-                Ok(()) => return,
-                Err(error) => debug!(%error, "end of a job not confirmed"),
+        for _ in 0..3 {
+            tokio::select! {
+                ended = self.message.double_ack_with(kind) => match ended {
+                    Ok(()) => return,
+                    Err(error) => debug!(%error, "end of a job not confirmed"),
+                },
+                () = self.queue.answers_lost() => debug!("end of a job perhaps not heard"),
             }
         }
         warn!("server has not confirmed the end of a job; it may be handed out again");

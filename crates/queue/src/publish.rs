@@ -1,6 +1,6 @@
 //! Sending jobs and events.
 
-use std::time::Duration;
+use std::{future::IntoFuture, time::Duration};
 
 use async_nats::{HeaderMap, header, jetstream::message::PublishMessage};
 use bytes::Bytes;
@@ -130,6 +130,9 @@ impl Queue {
 
     async fn store_once(&self, subject: String, message: PublishMessage) -> Result<u64, Refusal> {
         let ack = self.shared.js.send_publish(subject, message).await?;
-        Ok(ack.await?.sequence)
+        tokio::select! {
+            ack = ack.into_future() => Ok(ack?.sequence),
+            () = self.answers_lost() => Err(Refusal::Other("the connection was lost meanwhile".into())),
+        }
     }
 }

@@ -197,3 +197,21 @@ impl Nats {
         }
     }
 }
+
+/// Starts three servers that form one cluster. Ask until JetStream answers: electing its leader
+/// takes some seconds.
+///
+/// # Errors
+/// As [`Nats::start`].
+pub fn cluster() -> Result<[Nats; 3]> {
+    let routes = [free_port(), free_port(), free_port()];
+    let all = routes.map(|port| format!("nats://127.0.0.1:{port}"));
+    let all = all.join(", ");
+    let server = |port: u16| {
+        Nats::with_config(&format!(
+            "server_name: at-{port}\ncluster {{ name: test, listen: \"127.0.0.1:{port}\", routes: [{all}] }}"
+        ))
+    };
+    let [a, b, c] = routes;
+    Ok([server(a)?, server(b)?, server(c)?])
+}

@@ -114,6 +114,37 @@ async fn purging_a_run_removes_its_waiting_jobs_only() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_job_purged_while_in_hand_frees_its_slot() -> Result<()> {
+    let (_nats, queue) = start().await?;
+    let (purged, other) = (Work::new(), Work::new());
+    let other = Work {
+        node: purged.node,
+        ..other
+    };
+    let (begun, mut begins) = unbounded_channel();
+    let go_on = CancellationToken::new();
+    let gate = go_on.clone();
+    let worker = Worker::start(&queue, purged.uploads(1), move |job, _| {
+        begun.send(job.owner().1).unwrap();
+        let gate = gate.clone();
+        async move {
+            gate.cancelled().await;
+            Ok(None)
+        }
+    });
+    queue.publish_job(&purged.upload(1)).await?;
+    assert_eq!(next(&mut begins).await?, purged.run);
+    queue.publish_job(&other.upload(1)).await?;
+    queue.purge_run(purged.cluster, purged.run).await?;
+    let began = Instant::now();
+    go_on.cancel();
+    assert_eq!(next(&mut begins).await?, other.run);
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(2), "{took:?}");
+    worker.end().await
+}
+
+#[tokio::test]
 async fn a_question_is_answered_or_it_is_said_why_not() -> Result<()> {
     let (_nats, queue) = start().await?;
     let work = Work::new();

@@ -1,14 +1,17 @@
 //! Servers that restart, and servers that forget.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use anyhow::Result;
-use protocol::Control;
-use queue::{Bucket, Context, JobError, Queued};
-use testkit::eventually;
+use protocol::{Control, Fact, Indexed};
+use queue::{Bucket, Context, JobError, Kv, Queue, Queued, Settings};
+use testkit::{
+    eventually,
+    nats::{self, Nats},
+};
 use tokio::sync::mpsc::unbounded_channel;
 
-use crate::support::{Ear, SOON, Work, Worker, fact, next, start};
+use crate::support::{Ear, SOON, Work, Worker, fact, next, settings, start};
 
 #[tokio::test]
 async fn work_goes_on_after_the_server_was_restarted() -> Result<()> {
@@ -72,6 +75,53 @@ async fn work_goes_on_after_the_store_was_wiped() -> Result<()> {
 }
 
 #[tokio::test]
+async fn every_job_is_done_though_the_server_is_killed_again_and_again() -> Result<()> {
+    const JOBS: u32 = 150;
+    let (mut nats, queue) = start().await?;
+    let work = Work::new();
+    let mut ear = Ear::new(&queue);
+    let mut workers = vec![];
+    for _ in 0..2 {
+        workers.push(Worker::start(
+            &queue,
+            work.uploads(2),
+            |job, ctx| async move {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                ctx.alive.moved(1);
+                Ok(Some(fact(job.part())))
+            },
+        ));
+    }
+    let mut done = BTreeSet::new();
+    for round in 0.. {
+        // As a sweep does: whatever is not known to be done is asked for again.
+        for chunk in (0..JOBS).filter(|chunk| !done.contains(chunk)) {
+            if queue.publish_job(&work.upload(chunk)).await.is_err() {
+                break;
+            }
+        }
+        let until = tokio::time::Instant::now() + Duration::from_secs(1);
+        while let Ok(event) = tokio::time::timeout_at(until, ear.next()).await {
+            let Fact::Indexed(Indexed { chunks, .. }) = event?.fact else {
+                panic!("a job failed");
+            };
+            done.insert(chunks);
+        }
+        if done.len() == JOBS as usize {
+            break;
+        }
+        assert!(round < 60, "{} done", done.len());
+        if round < 3 {
+            nats.restart()?;
+        }
+    }
+    for worker in workers {
+        worker.end().await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn an_event_outlives_the_loss_of_server_and_store() -> Result<()> {
     let (mut nats, queue) = start().await?;
     let work = Work::new();
@@ -110,5 +160,47 @@ async fn streams_deleted_under_way_are_made_anew() -> Result<()> {
     }
     assert_eq!(queue.publish_job(&work.upload(2)).await?, Queued::New);
     assert_eq!(ear.next().await?.fact, fact(2));
+    worker.end().await
+}
+
+#[tokio::test]
+async fn a_cluster_that_loses_a_server_loses_nothing() -> Result<()> {
+    let mut servers = nats::cluster()?;
+    let urls: Vec<String> = servers.iter().map(Nats::url).collect();
+    let settings = Settings {
+        url: urls.join(","),
+        replicas: 3,
+        ..settings(&servers[0])
+    };
+    let queue = eventually("a cluster", SOON, async || {
+        let queue = Queue::connect(&settings, "test").await?;
+        queue.ensure().await?;
+        Ok(queue)
+    })
+    .await?;
+    let work = Work::new();
+    let kv: Kv<Control> = queue.bucket(Bucket::Control);
+    let revision = kv.put("kept", &Control::Stop).await?;
+    let mut ear = Ear::new(&queue);
+    let worker = Worker::start(&queue, work.uploads(2), |job, _| async move {
+        Ok(Some(fact(job.part())))
+    });
+    for (part, server) in (0..).zip(&mut servers) {
+        queue.publish_job(&work.upload(part)).await?;
+        assert_eq!(ear.next().await?.fact, fact(part));
+        server.kill();
+        let part = part + 10;
+        eventually("a publication", SOON, async || {
+            Ok(queue.publish_job(&work.upload(part)).await?)
+        })
+        .await?;
+        assert_eq!(ear.next().await?.fact, fact(part));
+        server.restart()?;
+        eventually("the value", SOON, async || {
+            assert_eq!(kv.get("kept").await?, Some((Control::Stop, revision)));
+            Ok(())
+        })
+        .await?;
+    }
     worker.end().await
 }
