@@ -118,11 +118,10 @@ async fn list(client: &Client, args: ListArgs) -> Result<(), Failure> {
     if !args.all_clusters {
         query.push(("query_cluster_id", &id));
     }
-    let asked = client
+    let answer = client
         .api
-        .get(&["cluster", &cluster, "backups"], &query)
-        .await;
-    let answer = client.known(&cluster, asked).await?;
+        .get(&["cluster", &id, "backups"], &query)
+        .await?;
     client.output.answer(&answer, |backups: Vec<Backup>| {
         table(&backups, client.output.colour())
     })
