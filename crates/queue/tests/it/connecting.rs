@@ -118,3 +118,62 @@ async fn a_server_without_room_says_so() -> Result<()> {
     assert!(matches!(error, Error::Full { .. }), "{error}");
     Ok(())
 }
+
+#[tokio::test]
+async fn an_nkey_opens_the_door() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let pair = nkeys::KeyPair::new_user();
+    let nats = Nats::with_config(&format!(
+        "authorization {{ users: [{{ nkey: {} }}] }}",
+        pair.public_key()
+    ))?;
+    let mut settings = settings(&nats);
+    assert!(matches!(refusal(&settings).await, Error::Denied { .. }));
+    let seed = dir.path().join("seed");
+    settings.nkey = Some(seed.clone());
+    let error = refusal(&settings).await;
+    assert!(matches!(error, Error::Settings(_)), "{error}");
+    std::fs::write(&seed, pair.seed()? + "\n")?;
+    Queue::connect(&settings, "test")
+        .await?
+        .ensure()
+        .await
+        .map_err(Into::into)
+}
+
+#[tokio::test]
+async fn tls_is_spoken_and_both_ends_are_checked() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let path = |name: &str| dir.path().join(name);
+    let authority_key = rcgen::KeyPair::generate()?;
+    let mut authority = rcgen::CertificateParams::new(vec![])?;
+    authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let authority = rcgen::CertifiedIssuer::self_signed(authority, authority_key)?;
+    std::fs::write(path("ca.pem"), authority.pem())?;
+    for name in ["server", "client"] {
+        let key = rcgen::KeyPair::generate()?;
+        let names = vec!["127.0.0.1".to_owned(), "localhost".to_owned()];
+        let certificate = rcgen::CertificateParams::new(names)?.signed_by(&key, &authority)?;
+        std::fs::write(path(&format!("{name}.pem")), certificate.pem())?;
+        std::fs::write(path(&format!("{name}.key")), key.serialize_pem())?;
+    }
+    let at = |name: &str| format!("{:?}", path(name));
+    let nats = Nats::with_config(&format!(
+        "tls {{ cert_file: {}, key_file: {}, ca_file: {}, verify: true }}",
+        at("server.pem"),
+        at("server.key"),
+        at("ca.pem"),
+    ))?;
+    let mut settings = settings(&nats);
+    settings.url = nats.url().replace("nats://", "tls://");
+    let error = refusal(&settings).await;
+    assert!(matches!(error, Error::Unreachable { .. }), "{error}");
+    settings.tls.ca = Some(path("ca.pem"));
+    refusal(&settings).await;
+    settings.tls.cert = Some(path("client.pem"));
+    settings.tls.key = Some(path("client.key"));
+    Queue::connect(&settings, "test").await?.ensure().await?;
+    settings.url = nats.url();
+    Queue::connect(&settings, "test").await?;
+    Ok(())
+}
