@@ -246,15 +246,17 @@ impl Term<'_> {
                 continue;
             }
             let (cluster, run) = (event.cluster, event.run);
-            let found = self.app.ledger.run(cluster, run).await;
-            let work = match found {
-                Ok(found) => found.and_then(|(record, _)| record.work),
-                Err(cause) if cause.retry() => return Err(Lost::Broken(cause)),
-                Err(cause) => {
-                    error!(%run, error = %Chain(&cause), "a late event's run cannot be read");
-                    None
+            let ledger = &self.app.ledger;
+            let found = self.insist("look at an ended run", || async {
+                match ledger.run(cluster, run).await {
+                    Err(cause) if !cause.retry() => {
+                        error!(%run, error = %Chain(&cause), "a late event's run cannot be read");
+                        Ok(None)
+                    }
+                    found => found,
                 }
-            };
+            });
+            let work = found.await?.and_then(|(record, _)| record.work);
             if let Some(work) = work {
                 self.publish(work.amends(event)).await;
             }

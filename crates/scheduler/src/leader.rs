@@ -25,6 +25,7 @@ use crate::{
     close::Closed,
     driver::Open,
     record::Record,
+    recover::Searched,
     requests::{self, Asked},
     start::Begun,
 };
@@ -103,6 +104,9 @@ pub(crate) struct Term<'a> {
     pub(crate) closing: BTreeMap<RunId, Record>,
     pub(crate) tidying: JoinSet<Closed>,
     pub(crate) trying: BTreeSet<RunId>,
+    /// Object stores that are being asked what NATS has lost, and whether one did not answer.
+    pub(crate) searching: JoinSet<Searched>,
+    pub(crate) search_failed: bool,
     /// When the last look at everything was.
     pub(crate) kept_house: Option<Instant>,
 }
@@ -132,6 +136,8 @@ impl<'a> Term<'a> {
             closing: BTreeMap::new(),
             tidying: JoinSet::new(),
             trying: BTreeSet::new(),
+            searching: JoinSet::new(),
+            search_failed: false,
             kept_house: None,
         }
     }
@@ -151,6 +157,7 @@ impl<'a> Term<'a> {
                 },
                 Some(begun) = self.preparing.join_next() => self.begun(joined(begun)).await?,
                 Some(closed) = self.tidying.join_next() => self.closed(joined(closed)).await?,
+                Some(found) = self.searching.join_next() => self.found(joined(found)).await?,
                 Some((request, asked)) = inbox.requests.recv() => self.requested(request, asked).await?,
                 _ = inbox.timer.tick() => self.sweep().await?,
                 batch = inbox.events.recv() => {
@@ -198,7 +205,8 @@ impl<'a> Term<'a> {
                 error!(error = %Chain(&cause), "cannot take requests");
             }
         });
-        let mut timer = interval(Duration::from_secs(self.app.config.scheduler.sweep_secs));
+        let sweep = Duration::from_secs(self.app.config.scheduler.sweep_secs);
+        let mut timer = interval(sweep.min(Duration::from_millis(workflow::limit::STEP_MS)));
         timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
         timer.reset();
         Inbox {

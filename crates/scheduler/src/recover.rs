@@ -4,13 +4,14 @@
 //! copies in the object stores say what was there: in those the configuration names, and in those
 //! this process knows of.
 
-use protocol::{Cluster, Task};
+use protocol::{Cluster, Location, Task};
 use service::Chain;
 use tokio::time::{Duration, Instant};
 use tracing::{Span, error, info, info_span, warn};
 use workflow::{Run, Spec};
 
 use crate::{
+    Memory,
     copies::{self, Found},
     driver::{Alive, Open},
     leader::{Lost, Term},
@@ -22,6 +23,9 @@ use crate::{
 const HOUSE: Duration = Duration::from_secs(60);
 /// How many ended runs of a task are kept.
 const HISTORY: usize = 30;
+
+/// What an object store knows, or why it does not say.
+pub(crate) type Searched = (Location, Result<Found, store::Error>);
 
 impl Term<'_> {
     /// Takes over what other leaders have left.
@@ -202,24 +206,30 @@ impl Term<'_> {
         Ok(())
     }
 
-    /// The buckets are new: writes into them what is known, and what the object stores know.
+    /// The buckets are new: writes into them what is known, and has the object stores asked what
+    /// they know. Those may take their time; nothing else waits for them.
     async fn recover(&mut self) -> Result<(), Lost> {
-        let ledger = &self.app.ledger;
+        if !self.searching.is_empty() {
+            return Ok(());
+        }
         let (clusters, tasks, ended) = {
             let memory = self.app.memory();
-            (
-                memory.clusters.clone(),
-                memory.tasks.clone(),
-                memory.closed.clone(),
-            )
+            let Memory {
+                clusters,
+                tasks,
+                closed,
+                ..
+            } = &*memory;
+            (clusters.clone(), tasks.clone(), closed.clone())
         };
         if !clusters.is_empty() || !self.open.is_empty() {
+            let (clusters, open) = (clusters.len(), self.open.len());
             warn!(
-                clusters = clusters.len(),
-                open = self.open.len(),
-                "NATS has lost its buckets; writing them anew"
+                clusters,
+                open, "NATS has lost its buckets; writing them anew"
             );
         }
+        let ledger = &self.app.ledger;
         for record in ended.iter().chain(self.closing.values()) {
             self.insist("write a run", || async {
                 ledger.new_run(record).await.map(drop)
@@ -239,66 +249,83 @@ impl Term<'_> {
             }
         }
         let mut locations = self.app.config.scheduler.locations.clone();
-        for task in &tasks {
-            if let Ok(wish) = crate::properties::of_task(task) {
-                locations.extend_from_slice(wish.locations());
-            }
-        }
-        let mut complete = true;
+        let wishes = tasks
+            .iter()
+            .filter_map(|task| crate::properties::of_task(task).ok());
+        locations.extend(wishes.flat_map(|wish| wish.locations().to_vec()));
+        self.search_failed = false;
         for location in copies::unique(locations.iter()) {
-            match copies::find(&self.app.stores, &location).await {
-                Ok(found) => self.adopt(&location.to_string(), found).await?,
-                Err(cause) if cause.retry() => {
-                    warn!(%location, error = %Chain(&cause), "cannot look for runs that NATS may have lost; trying on");
-                    complete = false;
-                }
-                Err(cause) => {
-                    error!(%location, error = %Chain(&cause), "cannot look for runs that NATS may have lost");
-                }
+            let stores = self.app.stores.clone();
+            self.searching.spawn(async move {
+                let found = copies::find(&stores, &location).await;
+                (location, found)
+            });
+        }
+        self.searched().await
+    }
+
+    /// An object store has said what it knows.
+    pub(crate) async fn found(&mut self, (location, found): Searched) -> Result<(), Lost> {
+        match found {
+            Ok(found) => self.adopt(&location, found).await?,
+            Err(cause) if cause.retry() => {
+                warn!(%location, error = %Chain(&cause), "cannot look for runs that NATS may have lost; trying on");
+                self.search_failed = true;
+            }
+            Err(cause) => {
+                error!(%location, error = %Chain(&cause), "cannot look for runs that NATS may have lost");
             }
         }
-        if complete {
-            self.insist("mark the buckets", || async {
-                ledger.mark(crate::now_ms()).await
-            })
-            .await?;
+        self.searched().await
+    }
+
+    /// Marks the buckets as known once all object stores were asked. Until then each sweep tries.
+    async fn searched(&mut self) -> Result<(), Lost> {
+        if self.searching.is_empty() && !self.search_failed {
+            let ledger = &self.app.ledger;
+            self.insist("mark the buckets", || ledger.mark(crate::now_ms()))
+                .await?;
         }
-        self.kept_house = None;
         Ok(())
     }
 
     /// Takes over what a bucket knows and we do not.
-    async fn adopt(&mut self, location: &str, found: Found) -> Result<(), Lost> {
+    async fn adopt(&mut self, location: &Location, found: Found) -> Result<(), Lost> {
         let Found {
             clusters,
             tasks,
             runs,
         } = found;
-        info!(
-            location,
-            clusters = clusters.len(),
-            tasks = tasks.len(),
-            runs = runs.len(),
-            "found in the bucket"
-        );
+        let counts = (clusters.len(), tasks.len(), runs.len());
+        info!(%location, clusters = counts.0, tasks = counts.1, runs = counts.2, "found in the bucket");
         self.restore(&clusters, &tasks).await?;
         for spec in runs {
             let record = rebuilt(spec, crate::now_ms());
             let (run, cluster) = (record.run, record.cluster);
             let ledger = &self.app.ledger;
-            let holder = self
+            let known = self.insist("look for a run", || async {
+                match ledger.run(cluster, run).await {
+                    Err(cause) if !cause.retry() => Ok(true),
+                    found => found.map(|found| found.is_some()),
+                }
+            });
+            if known.await? {
+                continue;
+            }
+            if let Some(holder) = self
                 .insist("lock a cluster", || ledger.lock(cluster, run))
-                .await?;
-            if let Some(holder) = holder {
+                .await?
+            {
                 warn!(%run, %cluster, %holder, "a run in the bucket is left alone: another one has its cluster");
-            } else if self
+            } else if let Some(revision) = self
                 .insist("write a run", || ledger.new_run(&record))
                 .await?
-                .is_some()
             {
                 warn!(%run, %cluster, "going on with a run that NATS had lost");
+                self.take_up(record, revision).await?;
             }
         }
+        self.kept_house = None;
         Ok(())
     }
 

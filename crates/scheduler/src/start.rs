@@ -5,7 +5,8 @@
 //! when everything is ready and nothing is left but to save and publish.
 
 use protocol::{
-    Cluster, Event, Fact, NodeId, Presence, Request, RunStatus, SnapshotTag, Task, TaskId,
+    Cluster, ClusterId, Event, Fact, NodeId, Presence, Request, RunStatus, SnapshotTag, Task,
+    TaskId,
 };
 use queue::Revision;
 use service::Chain;
@@ -43,6 +44,12 @@ pub(crate) enum Refusal {
     NotNow(queue::Error),
 }
 
+impl From<store::Error> for Refusal {
+    fn from(cause: store::Error) -> Self {
+        Self::Never(cause.to_string())
+    }
+}
+
 impl From<queue::Error> for Refusal {
     fn from(cause: queue::Error) -> Self {
         if cause.retry() {
@@ -52,6 +59,9 @@ impl From<queue::Error> for Refusal {
         }
     }
 }
+
+/// A run that was written down, unless it began already; or why it was not.
+type Written = Result<Option<(Record, Revision)>, String>;
 
 impl Term<'_> {
     /// Takes a request from the queue: writes it down, or refuses it with an event.
@@ -77,82 +87,60 @@ impl Term<'_> {
     }
 
     /// The run to begin; none if it began already; or why not.
-    async fn write_down(
-        &self,
-        request: &Request,
-    ) -> Result<Result<Option<(Record, Revision)>, String>, Lost> {
-        let ledger = &self.app.ledger;
-        let Request {
-            cluster,
-            run,
-            task,
-            backup,
-            restore,
-        } = request;
-        let wish = match Wish::of_parts(backup.clone(), restore.clone()) {
+    async fn write_down(&self, request: &Request) -> Result<Written, Lost> {
+        let wish = Wish::of_parts(request.backup.clone(), request.restore.clone());
+        let wish = match wish.and_then(|wish| wish.check().map(|()| wish)) {
             Ok(wish) => wish,
             Err(reason) => return Ok(Err(reason)),
         };
-        if let Err(reason) = wish.check() {
+        if let Some(known) = self.known(request, &wish).await? {
+            return Ok(known);
+        }
+        let (ledger, cluster, run) = (&self.app.ledger, request.cluster, request.run);
+        let found = self.insist("look for a cluster", || ledger.cluster_by_id(cluster));
+        if found.await?.is_none() {
+            let reason =
+                format!("unknown cluster {cluster}; register it with `thetis cluster add`");
             return Ok(Err(reason));
         }
-        let known = self.insist("look for a run", || async {
-            match ledger.run(*cluster, *run).await {
-                Err(queue::Error::Value { .. }) => {
-                    Ok(Err(format!("run {run} exists and is not readable")))
-                }
+        let task = one_off(
+            cluster,
+            request.task.unwrap_or_else(TaskId::generate),
+            &wish,
+        );
+        self.insist("save a task", || ledger.new_task(&task))
+            .await?;
+        let record = Record::new(cluster, task.id, run, wish, crate::now_ms());
+        let saved = self
+            .insist("save a run", || ledger.new_run(&record))
+            .await?;
+        if let Some(revision) = saved {
+            return Ok(Ok(Some((record, revision))));
+        }
+        // It is there by now, from an attempt whose answer was lost.
+        let found = self.insist("look at a run", || ledger.run(cluster, run));
+        Ok(Ok(found.await?))
+    }
+
+    /// What to do about a run that is there already; `None` if it is not.
+    async fn known(&self, request: &Request, wish: &Wish) -> Result<Option<Written>, Lost> {
+        let Request { cluster, run, .. } = *request;
+        let found = self.insist("look for a run", || async {
+            match self.app.ledger.run(cluster, run).await {
+                Err(queue::Error::Value { .. }) => Ok(Err(())),
                 found => found.map(Ok),
             }
         });
-        match known.await? {
-            Err(reason) => return Ok(Err(reason)),
-            Ok(Some((record, _))) if record.wish().as_ref() != Ok(&wish) => {
-                return Ok(Err(format!(
-                    "run {run} exists already and does something else; choose another `run`"
-                )));
+        Ok(match found.await? {
+            Ok(None) => None,
+            Ok(Some((record, revision))) if record.wish().as_ref() == Ok(wish) => {
+                let new = record.status == RunStatus::New;
+                Some(Ok(new.then_some((record, revision))))
             }
-            Ok(Some((record, revision))) => {
-                return Ok(Ok(
-                    (record.status == RunStatus::New).then_some((record, revision))
-                ));
-            }
-            Ok(None) => {}
-        }
-        let found = self
-            .insist("look for a cluster", || async {
-                ledger.cluster_by_id(*cluster).await
-            })
-            .await?;
-        if found.is_none() {
-            return Ok(Err(format!(
-                "unknown cluster {cluster}; register it with `thetis cluster add`"
-            )));
-        }
-        let task = task.unwrap_or_else(TaskId::generate);
-        let (backup, restore) = wish.clone().into_parts();
-        let made = Task {
-            id: task,
-            cluster: *cluster,
-            name: String::new(),
-            enabled: true,
-            backup,
-            restore,
-        };
-        self.insist("save a task", || ledger.new_task(&made))
-            .await?;
-        let record = Record::new(*cluster, task, *run, wish, crate::now_ms());
-        let revision = self
-            .insist("save a run", || ledger.new_run(&record))
-            .await?;
-        // Not written only if it is there by now, from an attempt whose answer was lost.
-        let revision = match revision {
-            Some(revision) => Some(revision),
-            None => self
-                .insist("look at a run", || ledger.run(*cluster, *run))
-                .await?
-                .map(|(_, r)| r),
-        };
-        Ok(Ok(revision.map(|revision| (record, revision))))
+            Ok(Some(_)) | Err(()) => Some(Err(format!(
+                "run {run} exists already and does something else; choose another `run`"
+            ))),
+        })
     }
 
     /// Has a run's beginning prepared, unless that is under way.
@@ -275,61 +263,52 @@ impl Term<'_> {
 /// Gets everything ready that a run needs before its first job: the bucket, the lock, its course,
 /// and the copies in the bucket.
 async fn prepare(app: &App, record: &Record) -> Result<Run, Refusal> {
-    if app.ledger.told_to_stop(record.run).await? {
+    let ledger = &app.ledger;
+    if ledger.told_to_stop(record.run).await? {
         return Err(Refusal::Stopped);
     }
     let wish = record.wish().map_err(Refusal::Never)?;
     wish.check().map_err(Refusal::Never)?;
-    let cluster = app
-        .ledger
-        .cluster_by_id(record.cluster)
-        .await?
-        .ok_or_else(|| Refusal::Never(format!("unknown cluster {}", record.cluster)))?;
-    let bucket = |error: store::Error| Refusal::Never(error.to_string());
+    let cluster = ledger.cluster_by_id(record.cluster).await?;
+    let cluster =
+        cluster.ok_or_else(|| Refusal::Never(format!("unknown cluster {}", record.cluster)))?;
     for location in wish.locations() {
-        app.checks
-            .check(&app.stores, location)
-            .await
-            .map_err(bucket)?;
+        app.checks.check(&app.stores, location).await?;
     }
-    if let Some(holder) = app.ledger.lock(record.cluster, record.run).await? {
-        let holder = app.ledger.run(record.cluster, holder).await?;
-        return Err(Refusal::Never(holder.map_or_else(
-            || format!("cluster {} is busy; try again", cluster.name),
-            |(holder, _)| ask::busy(&cluster.name, &holder),
-        )));
+    if let Some(holder) = ledger.lock(record.cluster, record.run).await? {
+        let holder = ledger.run(record.cluster, holder).await?;
+        let busy = || format!("cluster {} is busy; try again", cluster.name);
+        return Err(Refusal::Never(holder.map_or_else(busy, |(holder, _)| {
+            ask::busy(&cluster.name, &holder)
+        })));
     }
-    let runs = app.ledger.runs(record.cluster).await?;
+    let runs = ledger.runs(record.cluster).await?;
     let scout = scout(&cluster, &app.queue.workers().await?).ok_or_else(|| {
+        let name = &cluster.name;
         Refusal::Never(format!(
-            "cluster {} has no nodes; remove and add it again",
-            cluster.name
+            "cluster {name} has no nodes; remove and add it again"
         ))
     })?;
     let work = course(record, wish.clone(), &cluster, &runs, scout);
-    let task = app
-        .ledger
-        .task_by_id(record.cluster, record.task)
-        .await?
-        .unwrap_or_else(|| {
-            let (backup, restore) = wish.clone().into_parts();
-            Task {
-                id: record.task,
-                cluster: record.cluster,
-                name: String::new(),
-                enabled: true,
-                backup,
-                restore,
-            }
-        });
-    let first = wish
-        .locations()
-        .first()
-        .expect("a checked request has a location");
-    copies::keep(&app.stores, first, (&cluster, &task, &work.spec()))
-        .await
-        .map_err(bucket)?;
+    let task = ledger.task_by_id(record.cluster, record.task).await?;
+    let task = task.unwrap_or_else(|| one_off(record.cluster, record.task, &wish));
+    let first = wish.locations().first();
+    let first = first.expect("a checked request has a location");
+    copies::keep(&app.stores, first, (&cluster, &task, &work.spec())).await?;
     Ok(work)
+}
+
+/// A task that was never registered.
+fn one_off(cluster: ClusterId, id: TaskId, wish: &Wish) -> Task {
+    let (backup, restore) = wish.clone().into_parts();
+    Task {
+        id,
+        cluster,
+        name: String::new(),
+        enabled: true,
+        backup,
+        restore,
+    }
 }
 
 /// A node whose snapshot-worker lives, else any.

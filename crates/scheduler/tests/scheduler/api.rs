@@ -3,13 +3,14 @@
 use std::sync::{Arc, Mutex};
 
 use anyhow::{Context as _, Result, ensure};
-use protocol::{BackupRequest, ClusterId, Event, Fact, Job, Request, RunId};
+use catalog::{Manifest, TableEntry, TableVersion, manifest::NodeFacts};
+use protocol::{BackupRequest, ClusterId, Event, Fact, Job, Request, RunId, SnapshotTag, TaskId};
 use queue::{CancellationToken, Queued};
 use reqwest::Method;
 use serde_json::{Value, json};
 use testkit::eventually;
 
-use crate::world::{CLUSTER, LONG, World};
+use crate::world::{CLUSTER, LONG, World, node};
 
 #[tokio::test]
 async fn what_cannot_be_is_answered_with_what_is_wrong() -> Result<()> {
@@ -318,4 +319,92 @@ async fn a_request_from_outside_begins_a_run_or_is_refused_by_an_event() -> Resu
     .await?;
     stop.cancel();
     Ok(())
+}
+
+#[tokio::test]
+async fn backups_are_listed_from_their_manifests() -> Result<()> {
+    let world = World::new().await?;
+    let id = world.add_cluster().await?;
+    let task = TaskId::generate();
+    for (number, tag, temporary) in [
+        (1, "sm_20260101000000UTC", false),
+        (2, "sm_20260101000000UTC", false),
+        (1, "sm_20260102000000UTC", false),
+        (2, "sm_20260102000000UTC", true),
+    ] {
+        let manifest = manifest(id.parse()?, task, tag.parse()?, number);
+        let key = manifest.key(temporary)?.to_string();
+        world.put(&key, &manifest.to_bytes())?;
+    }
+    let path =
+        format!("cluster/{CLUSTER}/backups?locations=localstorage:backups&query_cluster_id={id}");
+    for _ in 0..2 {
+        let list = world.get(&path).await?;
+        let item = &list[0];
+        assert_eq!(
+            (list.as_array().context("a list")?.len(), &item["task_id"]),
+            (1, &task.to_string().into())
+        );
+        assert_eq!(
+            item["units"],
+            json!([{"keyspace": "shop", "tables": ["orders", "users"], "all_tables": false}])
+        );
+        let snapshot = |at: usize| {
+            (
+                item["snapshot_info"][at]["nodes"].clone(),
+                item["snapshot_info"][at]["size"].clone(),
+            )
+        };
+        assert_eq!(
+            item["snapshot_info"][0]["snapshot_tag"],
+            "sm_20260102000000UTC"
+        );
+        assert_eq!(
+            (snapshot(0), snapshot(1)),
+            ((json!(1), json!(300)), (json!(2), json!(600)))
+        );
+    }
+    let users = world
+        .get(&format!(
+            "{path}&keyspace=shop.users&max_date=2026-01-01T12:00:00Z"
+        ))
+        .await?;
+    assert_eq!(
+        users[0]["snapshot_info"],
+        json!([{"snapshot_tag": "sm_20260101000000UTC", "nodes": 2, "size": 200, "locations": ["localstorage:backups"]}])
+    );
+    assert_eq!(
+        world.get(&format!("{path}&keyspace=bank")).await?,
+        json!([])
+    );
+    let (status, body) = world
+        .send(Method::GET, &format!("cluster/{CLUSTER}/backups"), None)
+        .await?;
+    assert_eq!(status, 400, "{body}");
+    Ok(())
+}
+
+fn manifest(cluster: ClusterId, task: TaskId, tag: SnapshotTag, number: u8) -> Manifest {
+    let table = |name: &str, bytes| TableEntry {
+        keyspace: "shop".to_owned(),
+        table: name.to_owned(),
+        replication: None,
+        version: TableVersion(7),
+        files: Vec::new(),
+        bytes,
+        scylla_manifests: Vec::new(),
+    };
+    Manifest {
+        cluster,
+        dc: "dc1".to_owned(),
+        node: node(number),
+        task,
+        tag,
+        info: NodeFacts {
+            cluster_name: CLUSTER.to_owned(),
+            ..NodeFacts::default()
+        },
+        schema: String::new(),
+        index: vec![table("users", 100), table("orders", 200)],
+    }
 }

@@ -151,10 +151,8 @@ async fn a_restore_runs_to_its_end_and_leaves_no_notes() -> Result<()> {
         .send(Method::PUT, &format!("{task}/start"), None)
         .await?;
     assert_eq!(status, 200, "{run}");
-    world.put(&format!(
-        "thetis/runs/{}/restore/plan.json",
-        run["run_id"].as_str().context("a run")?
-    ))?;
+    let run = run["run_id"].as_str().context("a run")?;
+    world.put(&format!("thetis/runs/{run}/restore/plan.json"), b"{}")?;
     let body = world.until(&task, "DONE").await?;
     let progress = &body["progress"];
     assert_eq!(

@@ -321,10 +321,10 @@ impl World {
     }
 
     /// Puts something under a key, as a worker would.
-    pub(crate) fn put(&self, key: &str) -> Result<()> {
+    pub(crate) fn put(&self, key: &str, body: &[u8]) -> Result<()> {
         let path = self.bucket.path().join("backups").join(key);
         std::fs::create_dir_all(path.parent().context("a folder")?)?;
-        Ok(std::fs::write(path, b"{}")?)
+        Ok(std::fs::write(path, body)?)
     }
 
     /// Keys in the bucket, in order.
