@@ -59,6 +59,14 @@ impl Fail {
         Self::thrown("std::runtime_error", what)
     }
 
+    /// The disk failed us; shaped like what ScyllaDB would throw.
+    pub(crate) fn io(e: &io::Error) -> Self {
+        match e.raw_os_error() {
+            Some(code) => Self::thrown("std::system_error", format!("error system:{code}, {e}")),
+            None => Self::runtime(e),
+        }
+    }
+
     pub(crate) fn not_found() -> Self {
         Self::new(404, "Not found")
     }
@@ -75,12 +83,8 @@ impl Fail {
 }
 
 impl From<io::Error> for Fail {
-    /// The disk failed us; shaped like what ScyllaDB would throw.
     fn from(e: io::Error) -> Self {
-        match e.raw_os_error() {
-            Some(code) => Self::thrown("std::system_error", format!("error system:{code}, {e}")),
-            None => Self::thrown("std::runtime_error", e),
-        }
+        Self::io(&e)
     }
 }
 

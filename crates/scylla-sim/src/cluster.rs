@@ -164,7 +164,7 @@ impl Cluster {
         fs::create_dir_all(&config.dir).map_err(|e| Error::file("make", &config.dir, e))?;
         let saved = Model::load(&config.dir)?;
         let fresh = saved.is_none();
-        let (model, listeners) = server::bind(&config, saved)?;
+        let (model, listeners) = server::bind(&config, saved).await?;
         let api_port = model.api_port;
         let sim = Arc::new(assemble(config, model)?);
         if fresh {

@@ -7,9 +7,11 @@ use std::sync::{Arc, Mutex, RwLock};
 
 use serde_json::Value;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::config::{Config, Endpoint};
+use crate::native::Trouble;
 use crate::replica::{Origin, Replica};
 use crate::schema::{Keyspace, Table};
 use crate::sstable::name::Generations;
@@ -54,6 +56,8 @@ pub(crate) struct Node {
     pub(crate) schema_version: Mutex<Option<Uuid>>,
     /// Coming snapshots that run out of disk space half-way.
     pub(crate) disk_full: Mutex<u32>,
+    /// What awaits coming native tasks.
+    pub(crate) trouble: Mutex<Vec<Trouble>>,
 }
 
 /// What a restart forgets.
@@ -69,6 +73,8 @@ pub(crate) struct Volatile {
     pub(crate) compaction_throughput: u32,
     /// Repairs given an id so far.
     pub(crate) repairs: u64,
+    /// Cancelled by the restart.
+    pub(crate) life: CancellationToken,
 }
 
 impl Node {
@@ -98,6 +104,7 @@ impl Node {
             endpoints: Mutex::new(config.endpoints.clone()),
             schema_version: Mutex::new(None),
             disk_full: Mutex::new(0),
+            trouble: Mutex::default(),
         }
     }
 
@@ -161,6 +168,7 @@ impl Node {
 
     /// Forgets what a restart forgets; rows stay.
     pub(crate) fn forget(&self) {
+        self.volatile().life.cancel();
         let shards = self.volatile().loading.len();
         *self.volatile() = Volatile {
             loading: vec![false; shards],

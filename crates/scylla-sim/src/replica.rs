@@ -32,7 +32,6 @@ pub(crate) struct Fresh {
 pub(crate) struct Replica {
     pub(crate) keyspace: String,
     pub(crate) table: String,
-    pub(crate) id: Uuid,
     pub(crate) dir: PathBuf,
     pub(crate) style: Style,
     pub(crate) generations: Arc<Generations>,
@@ -90,7 +89,6 @@ impl Replica {
         Ok(Self {
             keyspace: keyspace.to_owned(),
             table: table.to_owned(),
-            id,
             dir,
             style,
             generations,
@@ -175,11 +173,10 @@ impl Replica {
                 continue;
             }
             let mut writer = self.writer()?;
-            merge::newest(
-                &self.dir,
-                group.iter().map(AsRef::as_ref),
-                |entry, key, value| writer.push(entry, key, value),
-            )?;
+            let tables = group
+                .iter()
+                .map(|table| (self.dir.as_path(), table.as_ref()));
+            merge::newest(tables, |entry, key, value| writer.push(entry, key, value))?;
             let new = writer.finish()?;
             live.retain(|table| !group.iter().any(|old| Arc::ptr_eq(old, table)));
             live.push(Arc::new(new));

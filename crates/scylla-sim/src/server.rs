@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener as StdListener};
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use http::{Request, Response};
@@ -26,13 +27,15 @@ use crate::rest::{self, Call, Context};
 use crate::schema::Model;
 use crate::topology;
 
-/// Blocks of loopback addresses to try before giving up.
-const TRIES: usize = 50;
+/// Times to try to listen before giving up.
+const TRIES: usize = 30;
+/// Between tries on the same addresses.
+const PAUSE: Duration = Duration::from_millis(100);
 /// Bytes a request's body may have.
 const BODY: usize = 64 << 20;
 
 /// Finds addresses for all nodes and listens on them; they are in the returned model.
-pub(crate) fn bind(
+pub(crate) async fn bind(
     config: &Config,
     saved: Option<Model>,
 ) -> Result<(Model, Vec<StdListener>), Error> {
@@ -57,9 +60,9 @@ pub(crate) fn bind(
     } else {
         config.api_port
     };
-    let tries = if base.is_some() { 1 } else { TRIES };
     let mut last = None;
-    for _ in 0..tries {
+    for _ in 0..TRIES {
+        let fixed = base.is_some();
         let base = base.unwrap_or_else(random_block);
         match listen(base, model.members.len(), port) {
             Ok((port, listeners)) => {
@@ -70,6 +73,10 @@ pub(crate) fn bind(
                 return Ok((model, listeners));
             }
             Err(e) => last = Some((base, e)),
+        }
+        if fixed {
+            // Whoever was killed just now may still be letting go of its ports.
+            tokio::time::sleep(PAUSE).await;
         }
     }
     let (base, source) = last.expect("tried at least once");
@@ -209,7 +216,13 @@ async fn handle(
         None => {
             let call = Call::new(method, &path, &query, body);
             // A task of its own: the work goes on when the client hangs up.
-            let work = sim.tracker.spawn(rest::dispatch(context, call));
+            let stop = sim.stop.clone();
+            let work = sim.tracker.spawn(async move {
+                tokio::select! {
+                    () = stop.cancelled() => Err(Fail::runtime("shutting down")),
+                    answer = rest::dispatch(context, call) => answer,
+                }
+            });
             work.await.unwrap_or_else(|panic| Err(Fail::runtime(panic)))
         }
     };

@@ -2,12 +2,14 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::answer::Fail;
 use crate::cluster::{Sim, Target};
 use crate::node::{Health, Node};
 use crate::sstable::frame::broken;
+use crate::sstable::name::Name;
 use crate::sstable::writer::Writer;
 use crate::sstable::{SsTable, merge};
 use crate::topology::Placement;
@@ -58,7 +60,7 @@ pub(crate) struct Route {
 }
 
 /// The receiving nodes of each range of tokens.
-fn receivers(sim: &Sim, route: &Route) -> Result<Vec<Vec<usize>>, io::Error> {
+fn receivers(sim: &Sim, route: &Route) -> Vec<Vec<usize>> {
     let placement = &route.target.placement;
     let ranges = if placement.local {
         vec![vec![route.called.index]]
@@ -72,7 +74,7 @@ fn receivers(sim: &Sim, route: &Route) -> Result<Vec<Vec<usize>>, io::Error> {
         nodes.truncate(if route.primary_only { 1 } else { usize::MAX });
         all.push(nodes);
     }
-    Ok(all)
+    all
 }
 
 /// One open SSTable per receiver; the tablet it is of.
@@ -120,19 +122,40 @@ impl Sink<'_> {
     }
 }
 
-/// Streams the rows of one batch of SSTables in `dir` to their replicas.
+/// How many ranges (tablets) of the table have a receiver in scope.
+pub(crate) fn ranges_in_scope(sim: &Sim, route: &Route) -> usize {
+    receivers(sim, route)
+        .iter()
+        .filter(|nodes| !nodes.is_empty())
+        .count()
+}
+
+/// What ScyllaDB says of an SSTable that could not be opened.
+pub(crate) fn text(dir: &Path, name: &Name, e: &io::Error) -> String {
+    if e.kind() != io::ErrorKind::InvalidData {
+        return Fail::io(e).message;
+    }
+    let file = dir.join(name.file("Data.db"));
+    format!(
+        "sstables::malformed_sstable_exception (Failed to read partition from SSTable {} due to {e})",
+        file.display()
+    )
+}
+
+/// Streams the rows of one batch of SSTables, each with its directory, to their replicas.
 ///
 /// # Errors
 /// When a file cannot be read or a receiver is down; some rows may have arrived by then.
-pub(crate) fn batch(sim: &Sim, route: &Route, dir: &Path, tables: &[SsTable]) -> io::Result<()> {
-    let receivers = receivers(sim, route)?;
+pub(crate) fn batch(sim: &Sim, route: &Route, tables: &[(PathBuf, SsTable)]) -> io::Result<()> {
+    let receivers = receivers(sim, route);
     let placement = &route.target.placement;
     let mut sink = Sink {
         sim,
         target: &route.target,
         open: HashMap::new(),
     };
-    merge::newest(dir, tables, |entry, key, value| {
+    let tables = tables.iter().map(|(dir, table)| (dir.as_path(), table));
+    merge::newest(tables, |entry, key, value| {
         let range = if placement.local {
             0
         } else {
@@ -163,7 +186,7 @@ pub(crate) fn adopt(
         .ok_or_else(|| broken("the table is gone"))?;
     let placement: &Placement = &target.placement;
     let mut writer = None;
-    merge::newest(dir, [table], |entry, key, value| {
+    merge::newest([(dir, table)], |entry, key, value| {
         if cleanup && !placement.owns(node.index, entry.token) {
             return Ok(());
         }

@@ -41,6 +41,8 @@ pub(crate) struct Task {
     pub(crate) total: AtomicU64,
     pub(crate) completed: AtomicU64,
     pub(crate) abort: CancellationToken,
+    /// The node has restarted: whatever works for the task stops at once.
+    pub(crate) restarted: CancellationToken,
     started: SystemTime,
     end: watch::Sender<Option<(End, SystemTime, Instant)>>,
 }
@@ -183,6 +185,7 @@ impl Tasks {
             total: AtomicU64::new(0),
             completed: AtomicU64::new(0),
             abort: CancellationToken::new(),
+            restarted: CancellationToken::new(),
             started: SystemTime::now(),
             end: watch::Sender::new(None),
         });
@@ -207,16 +210,21 @@ impl Tasks {
             .collect()
     }
 
+    /// Whether a task of the module is running.
+    pub(crate) fn busy(&self, module: &str) -> bool {
+        self.of(module).iter().any(|task| task.age().is_none())
+    }
+
     /// Forgets the finished ones of a module.
     pub(crate) fn drain(&self, module: &str) {
         self.tasks()
             .retain(|_, task| task.operation.module != module || task.age().is_none());
     }
 
-    /// Aborts and forgets all: the node restarts.
+    /// Stops and forgets all: the node restarts.
     pub(crate) fn clear(&self) {
         self.tasks()
             .drain()
-            .for_each(|(_, task)| task.abort.cancel());
+            .for_each(|(_, task)| task.restarted.cancel());
     }
 }

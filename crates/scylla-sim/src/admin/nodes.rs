@@ -1,5 +1,7 @@
 //! Single nodes: down, hung, restarted, out of disk, out of step.
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +14,9 @@ use uuid::Uuid;
 
 use super::{Done, Refusal};
 use crate::cluster::Sim;
+use crate::config::Endpoint;
 use crate::error::Error;
+use crate::native::Trouble;
 use crate::node::{BOOTED, Health, Node};
 
 pub(super) fn router() -> Router<Arc<Sim>> {
@@ -27,6 +31,8 @@ pub(super) fn router() -> Router<Arc<Sim>> {
         .route("/nodes/{node}/disk_full", put(disk_full))
         .route("/nodes/{node}/schema_version", put(schema_version))
         .route("/nodes/{node}/config", put(config))
+        .route("/nodes/{node}/trouble", put(trouble))
+        .route("/nodes/{node}/endpoints", put(endpoints))
 }
 
 /// A node by number, address or host id.
@@ -81,9 +87,13 @@ async fn restart(
     node.health.send_replace(Health::Up);
     if slow && restart.stage.is_none() {
         let step = Duration::from_millis(restart.boot_ms) / u32::from(BOOTED);
+        let stop = sim.stop.clone();
         sim.tracker.spawn(async move {
             for stage in 1..=BOOTED {
-                tokio::time::sleep(step).await;
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    () = tokio::time::sleep(step) => {}
+                }
                 node.stage.send_replace(stage);
             }
         });
@@ -193,5 +203,34 @@ async fn config(
             config.insert(name, value);
         }
     }
+    Ok(Json(json!({})))
+}
+
+/// Replaces what awaits coming native tasks.
+async fn trouble(
+    State(sim): State<Arc<Sim>>,
+    Path(which): Path<String>,
+    Json(to): Json<Vec<Trouble>>,
+) -> Done<Value> {
+    *find(&sim, &which)?
+        .trouble
+        .lock()
+        .expect("no panic while held") = to;
+    Ok(Json(json!({})))
+}
+
+/// Replaces the object storage endpoints: a directory by name, or null for an S3 server.
+async fn endpoints(
+    State(sim): State<Arc<Sim>>,
+    Path(which): Path<String>,
+    Json(to): Json<BTreeMap<String, Option<PathBuf>>>,
+) -> Done<Value> {
+    let made = to
+        .into_iter()
+        .map(|(name, dir)| (name, dir.map_or(Endpoint::S3, Endpoint::Dir)));
+    *find(&sim, &which)?
+        .endpoints
+        .lock()
+        .expect("no panic while held") = made.collect();
     Ok(Json(json!({})))
 }

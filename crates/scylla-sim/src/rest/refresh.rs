@@ -88,14 +88,15 @@ async fn refresh(context: Context, call: Call) -> Answer {
     let table = call.text("cf").to_owned();
     let shards = context.sim.config.shards as u64;
     let shard = usize::try_from(hash(2, table.as_bytes()) % shards).expect("below the shards");
-    {
+    let life = {
         let mut volatile = context.node.volatile();
         if std::mem::replace(&mut volatile.loading[shard], true) {
             return Err(runtime("Already loading SSTables. Try again later"));
         }
-    }
+        volatile.life.clone()
+    };
     let (result, wedged) = load(&context, &call, &keyspace, &table, order).await;
-    if !wedged {
+    if !wedged && !life.is_cancelled() {
         context.node.volatile().loading[shard] = false;
     }
     result.map(|()| Reply::Empty)
@@ -171,16 +172,20 @@ fn run(context: &Context, call: &Call, target: &Target, order: &Order) -> Result
         scope: order.scope,
         primary_only: order.primary_only,
     };
+    let life = context.node.volatile().life.clone();
     for batch in names.chunks(BATCH) {
+        if life.is_cancelled() {
+            return Err(runtime("the node restarts"));
+        }
         let mut tables = Vec::new();
         for name in batch {
-            tables.push(open(&upload, name)?);
+            tables.push((upload.clone(), open(&upload, name)?));
         }
         if order.load_and_stream {
-            stream::batch(&context.sim, &route, &upload, &tables).map_err(|e| thrown(&e))?;
-            unlink_later(context, upload.clone(), tables);
+            stream::batch(&context.sim, &route, &tables).map_err(|e| thrown(&e))?;
+            unlink_later(context, tables);
         } else {
-            for table in &tables {
+            for (_, table) in &tables {
                 stream::adopt(&context.node, target, &upload, table, !order.skip_cleanup)
                     .and_then(|()| table.unlink(&upload))
                     .map_err(|e| thrown(&e))?;
@@ -220,29 +225,22 @@ fn names(context: &Context, call: &Call, upload: &Path) -> Result<Vec<Name>, Fai
 }
 
 fn open(upload: &Path, name: &Name) -> Result<SsTable, Fail> {
-    reader::open(upload, name, Check::Full).map_err(|e| {
-        if e.kind() != io::ErrorKind::InvalidData {
-            return thrown(&e);
-        }
-        let file = upload.join(name.file("Data.db"));
-        malformed(&format!(
-            "Failed to read partition from SSTable {} due to {e}",
-            file.display()
-        ))
-    })
+    reader::open(upload, name, Check::Full).map_err(|e| failed(&stream::text(upload, name, &e)))
 }
 
 fn thrown(e: &io::Error) -> Fail {
-    failed(&Fail::from(io::Error::new(e.kind(), e.to_string())).message)
+    failed(&Fail::io(e).message)
 }
 
 /// Removes what was streamed, a little after the answer.
-fn unlink_later(context: &Context, upload: PathBuf, tables: Vec<SsTable>) {
+fn unlink_later(context: &Context, tables: Vec<(PathBuf, SsTable)>) {
     let delay = context.sim.config.unlink_delay;
     context.sim.tracker.spawn(async move {
         tokio::time::sleep(delay).await;
         let removed = tokio::task::spawn_blocking(move || {
-            tables.iter().try_for_each(|table| table.unlink(&upload))
+            tables
+                .iter()
+                .try_for_each(|(upload, table)| table.unlink(upload))
         });
         if let Ok(Err(e)) = removed.await {
             tracing::warn!(error = %e, "cannot remove uploaded files");

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 use tokio::time::{Duration, sleep};
 
-use super::{Call, Context, Route, now, route, stage, wait};
+use super::{Call, Context, Route, disk, now, route, stage, wait};
 use crate::answer::{Answer, Fail, Reply};
 use crate::node::Health;
 use crate::schema::{Keyspace, Kind, logical_index};
@@ -49,45 +49,50 @@ pub(super) const ROUTES: &[Route] = &[
         "GET",
         "/storage_service/sstable_info",
         stage::TABLES,
-        now!(sstable_info),
+        disk!(sstable_info),
     )
     .optional(&["keyspace", "cf"]),
     route(
         "GET",
         "/column_family/metrics/live_disk_space_used",
         stage::TABLES,
-        now!(all_bytes),
+        disk!(all_bytes),
     ),
     route(
         "GET",
         "/column_family/metrics/total_disk_space_used",
         stage::TABLES,
-        now!(all_bytes),
+        disk!(all_bytes),
     ),
     route(
         "GET",
         "/column_family/metrics/live_disk_space_used/{name}",
         stage::TABLES,
-        now!(table_bytes),
+        disk!(table_bytes),
     ),
     route(
         "GET",
         "/column_family/metrics/total_disk_space_used/{name}",
         stage::TABLES,
-        now!(table_bytes),
+        disk!(table_bytes),
     ),
-    route("GET", "/storage_service/load", stage::REST, now!(all_bytes)),
+    route(
+        "GET",
+        "/storage_service/load",
+        stage::REST,
+        disk!(all_bytes),
+    ),
     route(
         "GET",
         "/storage_service/metrics/load",
         stage::REST,
-        now!(all_bytes),
+        disk!(all_bytes),
     ),
     route(
         "GET",
         "/storage_service/load_map",
         stage::REST,
-        now!(load_map),
+        disk!(load_map),
     ),
 ];
 

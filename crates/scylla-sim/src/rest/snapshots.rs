@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::{Call, Context, Route, blocking, now, route, stage, wait};
 use crate::answer::{Answer, Fail, Reply};
 use crate::cluster::Target;
+use crate::native::BACKUP;
 use crate::schema::{self, Kind, logical_index};
 use crate::snapshot::{self, Found, Label};
 
@@ -249,14 +250,13 @@ fn arm(context: &Context, dir: std::path::PathBuf, tag: &str, ttl: Duration) {
 }
 
 async fn found(context: &Context, call: &Call) -> Result<Vec<(Found, u64, u64)>, Fail> {
-    let lock = &context.node.snapshot_lock;
-    if lock.try_read().is_err() {
+    if context.node.tasks.busy(BACKUP.module) {
         context.dislike(
             call,
-            "snapshots are asked for while the snapshot lock is held",
+            "asks for snapshots while a native backup blocks the answer",
         );
     }
-    let _reading = lock.read().await;
+    let _reading = context.node.snapshot_lock.read().await;
     let data = context.node.data.clone();
     blocking(move || {
         let mut list = Vec::new();

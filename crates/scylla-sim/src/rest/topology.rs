@@ -227,30 +227,26 @@ fn tokens_of(context: &Context, call: &Call) -> Answer {
 }
 
 fn tokens_endpoint(context: &Context, call: &Call) -> Answer {
-    let model = context.sim.model();
-    let pair = |token: i64, node: usize| json!({ "key": token.to_string(), "value": model.members[node].address });
-    let list = match (call.text("keyspace"), call.text("cf")) {
-        ("", "") => ring(&model.members)
-            .into_iter()
-            .map(|(token, node)| pair(token, node))
-            .collect(),
+    let pair = |token: i64, node: usize| json!({ "key": token.to_string(), "value": context.sim.nodes[node].member.address });
+    let tablets = match (call.text("keyspace"), call.text("cf")) {
+        ("", "") => None,
         ("", _) | (_, "") => {
             return Err(Fail::bad(
                 "Either provide both keyspace and table (for tablet table) or neither (for vnodes)",
             ));
         }
         (keyspace, cf) => {
-            let target = context.sim.target(keyspace, cf)?;
-            if target.tablets == 0 {
-                ring(&model.members)
-                    .into_iter()
-                    .map(|(token, node)| pair(token, node))
-                    .collect()
-            } else {
-                let placement = &target.placement;
-                let each = placement.bounds.iter().zip(&placement.replicas);
-                each.map(|(token, nodes)| pair(*token, nodes[0])).collect()
-            }
+            Some(context.sim.target(keyspace, cf)?.placement).filter(|placement| placement.tablets)
+        }
+    };
+    let list = match tablets {
+        None => ring(&context.sim.model().members)
+            .into_iter()
+            .map(|(token, node)| pair(token, node))
+            .collect(),
+        Some(placement) => {
+            let each = placement.bounds.iter().zip(&placement.replicas);
+            each.map(|(token, nodes)| pair(*token, nodes[0])).collect()
         }
     };
     Ok(Reply::List(list))

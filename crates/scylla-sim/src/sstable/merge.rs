@@ -7,20 +7,19 @@ use std::path::Path;
 use super::SsTable;
 use super::frame::Entry;
 
-/// Calls `row` with each newest row of `tables`, whose files are in `dir`, by ascending token.
+/// Calls `row` with each newest row of `tables`, each with its directory, by ascending token.
 ///
 /// Memory: the entries and one row.
 ///
 /// # Errors
 /// When a file cannot be read or `row` fails.
 pub(crate) fn newest<'a>(
-    dir: &Path,
-    tables: impl IntoIterator<Item = &'a SsTable>,
+    tables: impl IntoIterator<Item = (&'a Path, &'a SsTable)>,
     mut row: impl FnMut(Entry, &[u8], &[u8]) -> io::Result<()>,
 ) -> io::Result<()> {
     let mut files = Vec::new();
     let mut entries = Vec::new();
-    for table in tables {
+    for (dir, table) in tables {
         entries.extend(table.entries.iter().map(|entry| (*entry, files.len())));
         files.push(File::open(dir.join(table.name.file("Data.db")))?);
     }

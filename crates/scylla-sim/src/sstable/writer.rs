@@ -109,21 +109,11 @@ impl Writer {
     pub(crate) fn finish(mut self) -> io::Result<SsTable> {
         self.end_chunk()?;
         let digest = self.whole.clone().finalize();
-        let mt = self.style.format == Format::Mt;
-        let mut files = component::fillers(mt, self.id, self.entries.len(), self.offset);
-        let index_bytes = files
+        let mut files = self.fillers();
+        let index = files
             .iter()
-            .filter(|(name, _)| matches!(*name, "Index.db" | "Partitions.db" | "Rows.db"))
-            .map(|(_, content)| content.len() as u64)
-            .sum();
-        files.push(if self.style.compressed {
-            (
-                "CompressionInfo.db",
-                component::compression_info(self.offset),
-            )
-        } else {
-            ("CRC.db", component::crc_db(&self.sums))
-        });
+            .filter(|(name, _)| matches!(*name, "Index.db" | "Partitions.db" | "Rows.db"));
+        let index_bytes = index.map(|(_, content)| content.len() as u64).sum();
         let mut components = vec![
             "Data.db".to_owned(),
             "Digest.crc32".into(),
@@ -135,9 +125,42 @@ impl Writer {
             .iter()
             .flat_map(|name| [name.as_str(), "\n"])
             .collect();
-        files.push(("TOC.txt", toc.into_bytes()));
+        let scylla = self.scylla_db(&files, digest, toc.as_bytes());
+        files.push(("Digest.crc32", digest.to_string().into_bytes()));
+        files.push(("Scylla.db", scylla));
+        let mut disk_bytes = self.data.metadata()?.blocks() * 512;
+        for (name, content) in &files {
+            disk_bytes += self.put(name, content)?;
+        }
+        disk_bytes += self.seal(toc.as_bytes())?;
+        Ok(SsTable {
+            name: self.name,
+            id: self.id,
+            components,
+            disk_bytes,
+            data_bytes: self.offset,
+            index_bytes,
+            entries: self.entries,
+        })
+    }
 
-        // As in real ones, neither CRC.db nor Digest.crc32 are among the checksums.
+    /// The components that depend on nothing but the rows.
+    fn fillers(&self) -> Vec<(&'static str, Vec<u8>)> {
+        let mt = self.style.format == Format::Mt;
+        let mut files = component::fillers(mt, self.id, self.entries.len(), self.offset);
+        files.push(if self.style.compressed {
+            (
+                "CompressionInfo.db",
+                component::compression_info(self.offset),
+            )
+        } else {
+            ("CRC.db", component::crc_db(&self.sums))
+        });
+        files
+    }
+
+    /// With checksums for `mt`; as in real ones, those of CRC.db and Digest.crc32 are not among them.
+    fn scylla_db(&self, files: &[(&'static str, Vec<u8>)], digest: u32, toc: &[u8]) -> Vec<u8> {
         let number = |name: &str| {
             component::NUMBERS
                 .iter()
@@ -150,25 +173,10 @@ impl Writer {
             .filter(|(name, _)| *name != "CRC.db")
             .map(|(name, content)| (number(name), crc32fast::hash(content)))
             .collect();
+        sums.push((number("TOC.txt"), crc32fast::hash(toc)));
         sums.push((number("Data.db"), digest));
-        let scylla = component::scylla_db(&self.style.release, self.id, mt.then_some(&sums));
-        let (_, toc) = files.pop().expect("just pushed");
-        files.push(("Digest.crc32", digest.to_string().into_bytes()));
-        files.push(("Scylla.db", scylla));
-        let mut disk_bytes = self.data.metadata()?.blocks() * 512;
-        for (name, content) in &files {
-            disk_bytes += self.put(name, content)?;
-        }
-        disk_bytes += self.seal(&toc)?;
-        Ok(SsTable {
-            name: self.name,
-            id: self.id,
-            components,
-            disk_bytes,
-            data_bytes: self.offset,
-            index_bytes,
-            entries: self.entries,
-        })
+        let mt = self.style.format == Format::Mt;
+        component::scylla_db(&self.style.release, self.id, mt.then_some(&sums))
     }
 
     fn put(&self, component: &str, content: &[u8]) -> io::Result<u64> {
