@@ -43,23 +43,20 @@ Examples:
   thetis backup -c prod -L s3:backups --wait
   thetis progress -c prod";
 
+/// Options of every verb.
+const GLOBAL: &str = "Global options";
+
 /// Backs up ScyllaDB clusters to object storage, and restores them.
 #[derive(Debug, Parser)]
 #[command(name = "thetis", version, after_help = AFTER, arg_required_else_help = true, max_term_width = 100)]
 pub(crate) struct Cli {
-    /// The scheduler's HTTP API
+    /// The address of the scheduler's HTTP API
     #[arg(long, global = true, env = "THETIS_API_URL", hide_env_values = true, value_name = "URL",
-        default_value = DEFAULT_URL, value_parser = url)]
+        default_value = DEFAULT_URL, value_parser = url, help_heading = GLOBAL)]
     pub(crate) api_url: Url,
-    /// How to print results
-    #[arg(
-        long,
-        short,
-        global = true,
-        value_enum,
-        value_name = "FORMAT",
-        default_value = "table"
-    )]
+    /// How to print results: table, json (the API's own) or yaml
+    #[arg(long, short, global = true, value_enum, hide_possible_values = true, value_name = "FORMAT",
+        default_value = "table", help_heading = GLOBAL)]
     pub(crate) output: Format,
     #[command(subcommand)]
     pub(crate) verb: Verb,

@@ -78,9 +78,8 @@ pub(crate) fn text(all: &RunProgress, colour: bool, now: Timestamp) -> String {
     }
     lines.push(field("Cause", run.cause.as_deref().unwrap_or_default()));
     lines.retain(|line| !line.is_empty());
-    let tables = all
-        .progress
-        .as_ref()
+    let sized = all.progress.as_ref().filter(|progress| progress.size > 0);
+    let tables = sized
         .map(|progress| tables(run, progress, colour))
         .unwrap_or_default();
     for table in tables {
@@ -101,6 +100,9 @@ fn field(name: &str, value: &str) -> String {
 
 fn share(run: &Run, progress: &Progress) -> String {
     let (done, size) = done(run, progress);
+    if size == 0 {
+        return String::new();
+    }
     let mut text = if run.kind == RESTORE {
         let downloaded = percent(progress.downloaded, size);
         format!(

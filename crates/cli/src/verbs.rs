@@ -67,7 +67,8 @@ impl Client {
         }
         let all: Vec<Cluster> = self.api.get(&["clusters"], &[]).await?.read()?;
         match &all[..] {
-            [only] => Ok(only.id.clone()),
+            [only] if only.name.is_empty() => Ok(only.id.clone()),
+            [only] => Ok(only.name.clone()),
             [] => Err(Failure::new(Exit::NotFound, "no cluster is registered")
                 .advise("begin with: thetis cluster add --name NAME --host ADDRESS")),
             _ => Err(Failure::new(

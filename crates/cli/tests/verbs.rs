@@ -224,6 +224,35 @@ fn a_run_that_ends_badly_fails_who_waited_for_it() {
 }
 
 #[test]
+fn an_interrupt_ends_the_waiting_only() {
+    let api = prod();
+    api.on(
+        "GET /cluster/prod/task/backup/b1/latest",
+        200,
+        progress("RUNNING", 0),
+    );
+    api.on(
+        "GET /cluster/prod/task/backup/b1/r1",
+        200,
+        progress("RUNNING", 0),
+    );
+    let ended = api
+        .interrupt("progress -c prod backup/b1 --wait", "RUNNING")
+        .with(130);
+    assert!(
+        ended.err.contains("the run goes on")
+            && ended.err.contains("thetis stop -c prod backup/b1"),
+        "{}",
+        ended.err
+    );
+    assert!(
+        api.asked()
+            .iter()
+            .all(|(asked, _)| asked.starts_with("GET"))
+    );
+}
+
+#[test]
 fn backups_are_listed_newest_first() {
     let api = prod();
     let snapshot =
@@ -402,7 +431,7 @@ fn a_wrong_cluster_is_told_the_right_ones() {
 fn the_only_cluster_need_not_be_named() {
     let api = Api::new();
     api.on("GET /clusters", 200, clusters(&["prod"]))
-        .on("GET /cluster/id-prod/tasks", 200, "[]");
+        .on("GET /cluster/prod/tasks", 200, "[]");
     assert_eq!(api.run("tasks").with(0).out, "");
     let none = Api::new();
     none.on("GET /clusters", 200, "[]");

@@ -2,9 +2,12 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::{progress::done, shape::RunProgress};
+use crate::{
+    progress::{done, state},
+    shape::RunProgress,
+};
 
 /// Nodes that get a bar of their own at most, so that all fit on a screen.
 const HOSTS: usize = 16;
@@ -41,16 +44,11 @@ impl Bars {
     pub(crate) fn show(&mut self, now: &RunProgress) {
         self.state.set_message(heading(now));
         for (name, done, size) in parts(now) {
-            let bar = self.lines.entry(name.clone()).or_insert_with(|| {
-                let bar = self.all.add(ProgressBar::new(size));
+            let bar = self.lines.entry(name).or_insert_with_key(|name| {
+                let bar = self.all.add(line(name, self.colour));
                 // What was done before we began to look is no measure of speed.
                 bar.set_position(done);
                 bar.reset_eta();
-                let colour = if self.colour { ".green" } else { "" };
-                bar.set_style(style(&format!(
-                    "  {{prefix:<16}} {{bar:32{colour}}} {{percent:>3}}% {{binary_bytes:>11}} of {{binary_total_bytes:<11}} {{binary_bytes_per_sec}} {{msg}}"
-                )));
-                bar.set_prefix(name);
                 bar
             });
             bar.set_length(size);
@@ -72,6 +70,17 @@ impl Bars {
     }
 }
 
+/// A bar that is not drawn until it is added to others, so that it never shows without its style.
+fn line(name: &str, colour: bool) -> ProgressBar {
+    let colour = if colour { ".green" } else { "" };
+    let template = format!(
+        "  {{prefix:<16}} {{bar:32{colour}}} {{percent:>3}}% {{binary_bytes:>11}} of {{binary_total_bytes:<11}} {{binary_bytes_per_sec}}"
+    );
+    ProgressBar::with_draw_target(Some(1), ProgressDrawTarget::hidden())
+        .with_style(style(&template))
+        .with_prefix(name.to_owned())
+}
+
 fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template)
         .expect("the templates of this file are valid")
@@ -79,21 +88,9 @@ fn style(template: &str) -> ProgressStyle {
 }
 
 fn heading(now: &RunProgress) -> String {
-    let run = &now.run;
-    let progress = now.progress.as_ref();
-    let stage = progress
-        .map(|p| p.stage.as_str())
-        .filter(|stage| !stage.is_empty());
-    let tag = progress
-        .map(|p| p.snapshot_tag.as_str())
-        .unwrap_or_default();
-    format!(
-        "{}/{} {} {} {tag}",
-        run.kind,
-        run.task_id,
-        run.status,
-        stage.unwrap_or_default()
-    )
+    let tag = now.progress.as_ref().map(|p| p.snapshot_tag.as_str());
+    let tag = tag.unwrap_or_default();
+    format!("{}/{} {} {tag}", now.run.kind, now.run.task_id, state(now))
 }
 
 /// Name, bytes done and bytes in all of each bar, the run's own first.
@@ -109,7 +106,7 @@ fn parts(now: &RunProgress) -> Vec<(String, u64, u64)> {
         ];
     }
     let mut parts = vec![("all nodes".to_owned(), whole, size)];
-    if progress.hosts.len() <= HOSTS {
+    if (2..=HOSTS).contains(&progress.hosts.len()) {
         let sized = progress.hosts.iter().filter(|host| host.size > 0);
         parts
             .extend(sized.map(|host| (host.host.clone(), host.uploaded + host.skipped, host.size)));

@@ -125,7 +125,7 @@ pub(crate) fn verdict(last: &RunProgress, cluster: &str) -> Result<(), Failure> 
     )
     .because(cause)
     .advise(format!(
-        "continue it: thetis start -c {cluster} {}/{}",
+        "try again: thetis start -c {cluster} {}/{}",
         run.kind, run.task_id
     )))
 }

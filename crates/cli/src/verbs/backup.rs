@@ -118,10 +118,7 @@ async fn list(client: &Client, args: ListArgs) -> Result<(), Failure> {
     if !args.all_clusters {
         query.push(("query_cluster_id", &id));
     }
-    let answer = client
-        .api
-        .get(&["cluster", &id, "backups"], &query)
-        .await?;
+    let answer = client.api.get(&["cluster", &id, "backups"], &query).await?;
     client.output.answer(&answer, |backups: Vec<Backup>| {
         table(&backups, client.output.colour())
     })

@@ -4,6 +4,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
+    io::{BufRead as _, BufReader, Read as _},
     process::{Command, Output, Stdio},
     sync::{Arc, Mutex},
 };
@@ -82,6 +83,32 @@ impl Api {
     pub(crate) fn run(&self, line: &str) -> Ended {
         run(&self.url, line)
     }
+
+    /// Runs `line`, and interrupts it once a line of its standard error begins with `sign`.
+    pub(crate) fn interrupt(&self, line: &str, sign: &str) -> Ended {
+        let mut child = command(&self.url, line)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut err = BufReader::new(child.stderr.take().unwrap());
+        let mut seen = String::new();
+        while !seen.lines().last().unwrap_or_default().starts_with(sign) {
+            assert!(
+                err.read_line(&mut seen).unwrap() > 0,
+                "ended before `{sign}`: {seen}"
+            );
+        }
+        let interrupted = Command::new("kill")
+            .args(["-INT", &child.id().to_string()])
+            .status()
+            .unwrap();
+        assert!(interrupted.success());
+        err.read_to_string(&mut seen).unwrap();
+        let mut ended = ended(child.wait_with_output().unwrap());
+        ended.err = seen;
+        ended
+    }
 }
 
 async fn answer(
@@ -137,8 +164,8 @@ impl Ended {
     }
 }
 
-/// Runs `thetis` with the words of `line` against the API at `url`.
-pub(crate) fn run(url: &str, line: &str) -> Ended {
+/// `thetis` with the words of `line` against the API at `url`.
+fn command(url: &str, line: &str) -> Command {
     let words = line.split_whitespace().map(|word| word.trim_matches('\''));
     let mut command = Command::new(env!("CARGO_BIN_EXE_thetis"));
     command
@@ -148,11 +175,21 @@ pub(crate) fn run(url: &str, line: &str) -> Ended {
     for name in ["THETIS_CLUSTER", "THETIS_CONFIG", "NO_COLOR"] {
         command.env_remove(name);
     }
-    let Output {
+    command
+}
+
+/// Runs it to its end.
+pub(crate) fn run(url: &str, line: &str) -> Ended {
+    ended(command(url, line).output().unwrap())
+}
+
+fn ended(
+    Output {
         status,
         stdout,
         stderr,
-    } = command.output().unwrap();
+    }: Output,
+) -> Ended {
     let text = |bytes| String::from_utf8(bytes).unwrap();
     Ended {
         status: status.code().unwrap_or(-1),
