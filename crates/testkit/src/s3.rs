@@ -16,6 +16,9 @@ use crate::{Process, binary, free_port};
 /// How long it may take to answer. It takes about 4 s on a quiet machine.
 const START: Duration = Duration::from_secs(60);
 
+/// How long it may take to answer one request, once it is ready.
+const ANSWER: Duration = Duration::from_secs(5);
+
 /// Its gRPC ports are its HTTP ports and this.
 const GRPC: u16 = 10_000;
 
@@ -157,25 +160,26 @@ impl SeaweedFs {
         }
         let answer = request.send().await?;
         let status = answer.status();
-        ensure!(
-            status.is_success(),
-            "POST {url}: {status} {}",
-            answer.text().await?
-        );
+        // A directory that exists is a conflict.
+        let done = status.is_success() || status == reqwest::StatusCode::CONFLICT;
+        ensure!(done, "POST {url}: {status} {}", answer.text().await?);
         Ok(())
     }
 
-    /// Ready is when a file can be written, a bucket made, and the S3 port answers.
+    /// Ready is when the S3 port answers and a file can be written.
     async fn ready(&mut self) -> Result<()> {
         let deadline = Instant::now() + START;
         loop {
             let answer = async {
-                self.post("ready").await?;
-                self.bucket("ready").await?;
                 reqwest::get(self.endpoint()).await?;
+                self.post("ready").await?;
                 anyhow::Ok(())
             };
-            let Err(e) = answer.await else { return Ok(()) };
+            // What it took too early it may never answer.
+            let answer = tokio::time::timeout(ANSWER, answer).await;
+            let Err(e) = answer.unwrap_or_else(|_| bail!("no answer within {ANSWER:?}")) else {
+                return Ok(());
+            };
             if !self.process.running() || Instant::now() > deadline {
                 let output = self.output();
                 let end = output.lines().rev().take(20).collect::<Vec<_>>();
