@@ -61,7 +61,10 @@ async fn a_snapshot_links_all_files_and_ends_with_its_manifest() {
     assert!(tocs >= 4, "one for each tablet");
     let tablets = manifest["tablets"].as_array().unwrap();
     for sstable in sstables {
-        let tablet = &tablets[sstable["tablet_id"].as_u64().unwrap() as usize];
+        let tablet = tablets
+            .iter()
+            .find(|tablet| tablet["id"] == sstable["tablet_id"])
+            .unwrap();
         let token = |of: &Value, name: &str| of[name].as_i64().unwrap();
         assert!(token(tablet, "first_token") <= token(sstable, "first_token"));
         assert!(token(sstable, "last_token") <= token(tablet, "last_token"));
