@@ -144,7 +144,9 @@ impl Sim {
         for (dc, nodes) in &shape.dcs {
             command.args(["--dc", &format!("{dc}:{nodes}")]);
         }
-        command.args(&shape.arguments);
+        // Host ids come from the seed, and are unique in the world.
+        let seed = shape.name.bytes().fold(7_u64, |seed, byte| seed.wrapping_mul(31) + u64::from(byte));
+        command.args(["--seed", &seed.to_string()]).args(&shape.arguments);
         let mut process =
             Process::start(&mut command, &dir.join(format!("logs/{}.log", shape.name)))?;
         let ready = eventually(
