@@ -2,10 +2,8 @@
 
 use std::{
     collections::BTreeMap,
-    net::Ipv4Addr,
     path::{Path, PathBuf},
     process::Command,
-    sync::atomic::{AtomicU8, Ordering},
     time::Duration,
 };
 
@@ -119,9 +117,6 @@ struct Ready {
     nodes: Vec<SimNode>,
 }
 
-/// Clusters of one process take different networks of 127.0.0.0/8.
-static NETWORKS: AtomicU8 = AtomicU8::new(0);
-
 impl Sim {
     /// Starts a cluster whose files are below `dir`.
     ///
@@ -135,18 +130,18 @@ impl Sim {
             "--api-port",
             "0",
         ]);
-        command.args([
-            "--base-address",
-            &network().to_string(),
-            "--racks",
-            &shape.racks.to_string(),
-        ]);
+        command.args(["--racks", &shape.racks.to_string()]);
         for (dc, nodes) in &shape.dcs {
             command.args(["--dc", &format!("{dc}:{nodes}")]);
         }
         // Host ids come from the seed, and are unique in the world.
-        let seed = shape.name.bytes().fold(7_u64, |seed, byte| seed.wrapping_mul(31) + u64::from(byte));
-        command.args(["--seed", &seed.to_string()]).args(&shape.arguments);
+        let seed = shape
+            .name
+            .bytes()
+            .fold(7_u64, |seed, byte| seed.wrapping_mul(31) + u64::from(byte));
+        command
+            .args(["--seed", &seed.to_string()])
+            .args(&shape.arguments);
         let mut process =
             Process::start(&mut command, &dir.join(format!("logs/{}.log", shape.name)))?;
         let ready = eventually(
@@ -345,18 +340,4 @@ pub fn compare(before: &Fingerprints, after: &Fingerprints) -> Result<()> {
     } else {
         bail!("restored data differs: {}", wrong.join("; "))
     }
-}
-
-/// The first address of a network that no other cluster of this process uses, nor likely one of
-/// another process.
-fn network() -> Ipv4Addr {
-    let id = std::process::id();
-    let [_, _, high, low] = id.to_be_bytes();
-    let number = NETWORKS.fetch_add(1, Ordering::Relaxed);
-    Ipv4Addr::new(
-        127,
-        10 + high % 100,
-        low,
-        number.wrapping_mul(16).wrapping_add(1),
-    )
 }
