@@ -185,7 +185,7 @@ impl Balancing {
                 *self = Self::Off { node };
                 Folded::Changed
             }
-            (Self::TurningOn(on), true) => on.undo.acknowledged(now_ms),
+            (Self::TurningOn(on), true) => on.undo.acknowledged(),
             (Self::TurningOn(on), false) => on.undo.changed_again(now_ms),
             (Self::Untouched, _) => Folded::Impossible,
             // Of an attempt before this one, which the run was rebuilt to repeat.

@@ -40,6 +40,10 @@ pub const ABSENT_INSPECT_MS: u64 = 30 * SECOND;
 /// Pause before a job that must succeed, but failed, is asked for again.
 pub const PAUSE_MS: u64 = 30 * SECOND;
 
+/// Longer than an answer is on its way from a worker to the run. Something that was put back, and
+/// then changed once more, is put back again only after so long.
+pub const ANSWER_MS: u64 = 10 * SECOND;
+
 /// The most that one tick adds to a run's clock. Time in which nobody ticked (no scheduler was
 /// running, or the wall clock was set) counts against nobody; below [`ABSENT_MS`], so that no one
 /// tick can pass that limit.

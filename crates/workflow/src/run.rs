@@ -125,7 +125,8 @@ impl Run {
     /// What to do about an event of this run that comes after its end: jobs that put back what a
     /// late copy of a job has changed. None for a run that is open, and for most events.
     ///
-    /// The jobs are to be published before the event is acknowledged.
+    /// The event is to be acknowledged only when the queue has taken each of the jobs as new: a copy
+    /// that is in hand already may have had its effect before that which is to be put back.
     #[must_use]
     pub fn amends(&self, event: &Event) -> Vec<Job> {
         if !self.status().ended() || (event.cluster, event.run) != self.owner() {

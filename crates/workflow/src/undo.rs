@@ -1,8 +1,8 @@
 //! Something that was changed and must be put back, asked for until it is acknowledged.
 //!
-//! The job that changed it may be delivered once more, late, after the job that puts it back. Its
-//! event shows that; then the putting back is asked for anew. An acknowledgement that may be older
-//! than such a change is not trusted.
+//! The job that changed it may be delivered once more, late, even after the job that puts it back.
+//! Its event shows that; then the putting back is asked for anew, but only after a while: an
+//! acknowledgement that comes at once may be of a job that was carried out before the change.
 
 use serde::{Deserialize, Serialize};
 
@@ -18,8 +18,6 @@ pub(crate) struct Undo {
     pub(crate) asked_ms: u64,
     /// How often it was asked for.
     pub(crate) round: u32,
-    /// Changed again since it was last asked for.
-    disturbed: bool,
     /// Why it could not be put back when last it could not; else empty.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub(crate) reason: String,
@@ -29,7 +27,7 @@ pub(crate) struct Undo {
 #[serde(rename_all = "snake_case")]
 enum State {
     Asked,
-    /// Failed; to be asked for again at this time.
+    /// To be asked for again at this time; no acknowledgement is believed before.
     Paused {
         until_ms: u64,
     },
@@ -44,7 +42,6 @@ impl Undo {
             since_ms: now_ms,
             asked_ms: now_ms,
             round: 0,
-            disturbed: false,
             reason: String::new(),
         }
     }
@@ -71,42 +68,36 @@ impl Undo {
     }
 
     /// It is put back, says an event.
-    pub(crate) fn acknowledged(&mut self, now_ms: u64) -> Folded {
+    pub(crate) fn acknowledged(&mut self) -> Folded {
         match self.state {
-            State::Asked | State::Paused { .. } if self.disturbed => {
-                self.disturbed = false;
-                self.ask_again(now_ms);
-                Folded::Changed
-            }
-            State::Asked | State::Paused { .. } | State::GivenUp => {
+            State::Asked => {
                 self.state = State::Done;
                 Folded::Changed
             }
-            State::Done => Folded::Known,
+            State::Paused { .. } | State::Done | State::GivenUp => Folded::Known,
         }
     }
 
     /// It was changed once more, says an event.
     pub(crate) fn changed_again(&mut self, now_ms: u64) -> Folded {
+        if !self.open() {
+            self.since_ms = now_ms;
+        }
+        let until_ms = now_ms + limit::ANSWER_MS;
         match self.state {
-            State::Asked | State::Paused { .. } if self.disturbed => Folded::Known,
-            State::Asked | State::Paused { .. } => {
-                self.disturbed = true;
-                Folded::Changed
-            }
-            State::Done | State::GivenUp => {
-                self.since_ms = now_ms;
-                self.ask_again(now_ms);
-                Folded::Changed
+            State::Paused { until_ms: already } if already >= until_ms => return Folded::Known,
+            State::Asked | State::Paused { .. } | State::Done | State::GivenUp => {
+                self.state = State::Paused { until_ms };
             }
         }
+        Folded::Changed
     }
 
     /// It could not be put back, says an event: not now.
     pub(crate) fn failed(&mut self, reason: &str, now_ms: u64) -> Folded {
-        reason.clone_into(&mut self.reason);
         match self.state {
             State::Asked => {
+                reason.clone_into(&mut self.reason);
                 self.state = State::Paused {
                     until_ms: now_ms + limit::PAUSE_MS,
                 };

@@ -70,9 +70,9 @@ impl Restore {
         }
     }
 
-    fn node_put_back(host: &mut Host, _phase: Phase, now_ms: u64) -> Folded {
+    fn node_put_back(host: &mut Host, _phase: Phase, _now_ms: u64) -> Folded {
         match &mut host.back {
-            Some(undo) => undo.acknowledged(now_ms),
+            Some(undo) => undo.acknowledged(),
             None => Folded::Known,
         }
     }

@@ -1,0 +1,409 @@
+//! The workers: each job has its effect, then its event, then its acknowledgement, and a worker
+//! may die between any two.
+
+use protocol::{
+    BatchLoaded, ChunkStored, DcBatches, Event, Fact, Failed, Indexed, Inspected, Job, NodeId,
+    NodeInfo, NodePrepared, RestorePlanned, Sealed, TableRef, TableSize, Unit, WorkerKind,
+};
+use workflow::survives_stop;
+
+use crate::world::{Hand, Stage, World};
+
+/// A job that failed so often is given up, as the queue does.
+const ATTEMPTS: u32 = 8;
+
+/// Why a job was not done.
+enum Trouble {
+    Retry(String),
+    Refuse(String),
+    /// It never ends.
+    Hang,
+}
+
+fn kind_of(job: &Job) -> WorkerKind {
+    match job {
+        Job::Inspect(_)
+        | Job::SetBalancing(_)
+        | Job::TakeSnapshot(_)
+        | Job::Index(_)
+        | Job::DropSnapshot(_) => WorkerKind::Snapshot,
+        Job::Upload(_) | Job::Seal(_) => WorkerKind::Upload,
+        Job::PlanRestore(_) | Job::PrepareNode(_) | Job::LoadBatch(_) | Job::PutBack(_) => {
+            WorkerKind::Restore
+        }
+        Job::Request(_) => unreachable!("no run publishes a request"),
+    }
+}
+
+impl World {
+    /// One step of any worker; false if none has anything to do.
+    pub(crate) fn work(&mut self) -> bool {
+        let busy: Vec<usize> = (0..self.hands.len())
+            .filter(|hand| !self.nodes[&self.hands[*hand].worker.0].hung)
+            .collect();
+        if (busy.is_empty() || self.chance.below(3) == 0) && self.take() {
+            return true;
+        }
+        if busy.is_empty() {
+            return false;
+        }
+        let hand = busy[self.chance.index(busy.len())];
+        self.worker_steps += 1;
+        if self.kill_at == Some(self.worker_steps) {
+            self.kill(self.hands[hand].worker, 20_000);
+            return true;
+        }
+        let hand = self.hands.swap_remove(hand);
+        self.tell(|| format!("work    {} {:?}", hand.subject, hand.stage));
+        self.go_on_with(hand);
+        true
+    }
+
+    /// Has a worker take a job.
+    fn take(&mut self) -> bool {
+        let ready: Vec<String> = self
+            .queue
+            .iter()
+            .filter(|(_, message)| !message.held && message.visible_ms <= self.now_ms)
+            .map(|(subject, _)| subject.clone())
+            .collect();
+        if ready.is_empty() {
+            return false;
+        }
+        let subject = ready[self.chance.index(ready.len())].clone();
+        let job = self.queue[&subject].job.clone();
+        let kind = kind_of(&job);
+        let mut workers: Vec<NodeId> = match (&job, job.node()) {
+            (Job::LoadBatch(job), _) => self
+                .nodes
+                .iter()
+                .filter(|(_, node)| node.dc == job.dc)
+                .map(|(node, _)| *node)
+                .collect(),
+            (_, Some(node)) => vec![node],
+            (_, None) => unreachable!("only batches are bound to no node"),
+        };
+        workers.retain(|node| self.alive((*node, kind)));
+        if workers.is_empty() {
+            return false;
+        }
+        let worker = (workers[self.chance.index(workers.len())], kind);
+        let message = self.queue.get_mut(&subject).expect("just seen");
+        message.held = true;
+        message.attempts += 1;
+        self.tell(|| format!("take    {subject} by {worker:?}"));
+        self.hands.push(Hand {
+            worker,
+            subject,
+            job,
+            stage: Stage::Taken,
+        });
+        true
+    }
+
+    fn go_on_with(&mut self, mut hand: Hand) {
+        match std::mem::replace(&mut hand.stage, Stage::Told) {
+            Stage::Taken => self.begin(hand),
+            Stage::Done(event) => {
+                let lost = self.chance.happens(self.scenario.faults.event_lost);
+                if !lost || self.unawaited(&event) {
+                    if self.chance.happens(self.scenario.faults.event_twice) {
+                        self.publish_event((*event).clone());
+                    }
+                    self.publish_event(*event);
+                }
+                self.hands.push(hand);
+            }
+            Stage::Told => {
+                if self.chance.happens(self.scenario.faults.job_again) {
+                    let again = self.now_ms + self.chance.below(100_000);
+                    if let Some(message) = self.queue.get_mut(&hand.subject) {
+                        (message.held, message.visible_ms) = (false, again);
+                    }
+                } else {
+                    self.queue.remove(&hand.subject);
+                }
+            }
+        }
+    }
+
+    fn begin(&mut self, mut hand: Hand) {
+        if self.control && !survives_stop(&hand.job) {
+            self.queue.remove(&hand.subject);
+            return;
+        }
+        let faults = &self.scenario.faults;
+        let (fails, refused) = (faults.job_fails, faults.job_refused);
+        let attempts = self
+            .queue
+            .get(&hand.subject)
+            .map_or(1, |message| message.attempts);
+        let done = if self.chance.happens(refused) {
+            Err(Trouble::Refuse("a fault of the world".to_owned()))
+        } else if self.chance.happens(fails) {
+            Err(Trouble::Retry("a passing fault of the world".to_owned()))
+        } else {
+            self.do_job(&hand.job.clone(), hand.worker.0)
+        };
+        let fact = match done {
+            Ok(fact) => fact,
+            Err(Trouble::Hang) => {
+                self.hands.push(hand);
+                return;
+            }
+            Err(Trouble::Retry(_)) if attempts < ATTEMPTS => {
+                let again = self.now_ms + self.chance.below(10_000);
+                if let Some(message) = self.queue.get_mut(&hand.subject) {
+                    (message.held, message.visible_ms) = (false, again);
+                }
+                return;
+            }
+            Err(Trouble::Retry(reason) | Trouble::Refuse(reason)) => {
+                let (job, part) = (hand.job.kind().to_owned(), hand.job.part());
+                Fact::Failed(Failed { job, part, reason })
+            }
+        };
+        let (cluster, run) = hand.job.owner();
+        let node = Some(hand.worker.0);
+        hand.stage = Stage::Done(Box::new(Event {
+            cluster,
+            run,
+            node,
+            fact,
+        }));
+        self.hands.push(hand);
+    }
+
+    fn do_job(&mut self, job: &Job, at: NodeId) -> Result<Fact, Trouble> {
+        if self.nodes[&at].hung {
+            return Err(Trouble::Hang);
+        }
+        let touches_node = !matches!(job, Job::Upload(_) | Job::Seal(_) | Job::PlanRestore(_));
+        if touches_node && self.nodes[&at].down_until.is_some() {
+            return Err(Trouble::Retry(format!("node {at} does not answer")));
+        }
+        let node = self.nodes.get_mut(&at).expect("a node");
+        match job {
+            Job::Request(_) => unreachable!("no run publishes a request"),
+            Job::Inspect(_) => Ok(self.inspect()),
+            Job::SetBalancing(job) => {
+                self.balancing = job.enabled;
+                Ok(Fact::BalancingSet {
+                    enabled: job.enabled,
+                })
+            }
+            Job::TakeSnapshot(job) => {
+                node.snapshots.retain(|tag| !job.stale.contains(tag));
+                node.snapshots.insert(job.tag.clone());
+                Ok(Fact::SnapshotTaken)
+            }
+            Job::Index(job) => self.index(job),
+            Job::Upload(job) => self.upload(job),
+            Job::Seal(job) => self.seal(job),
+            Job::DropSnapshot(job) => {
+                self.check_drop(job);
+                let node = self.nodes.get_mut(&at).expect("a node");
+                node.snapshots.remove(&job.tag);
+                Ok(Fact::SnapshotDropped)
+            }
+            Job::PlanRestore(job) => Ok(self.plan_restore(job)),
+            Job::PrepareNode(job) => {
+                let compacting = if node.compaction {
+                    vec![table()]
+                } else {
+                    Vec::new()
+                };
+                if node.compaction {
+                    self.bucket.undos.insert((job.origin, at));
+                }
+                node.compaction = false;
+                Ok(Fact::NodePrepared(NodePrepared { compacting }))
+            }
+            Job::LoadBatch(job) => {
+                self.loaded.insert((job.origin, job.batch));
+                let (batch, files, bytes) = (job.batch, 8, 8_000);
+                let (download_ms, load_ms) = (10, 20);
+                Ok(Fact::BatchLoaded(BatchLoaded {
+                    batch,
+                    files,
+                    bytes,
+                    download_ms,
+                    load_ms,
+                }))
+            }
+            Job::PutBack(job) => {
+                if self.bucket.undos.remove(&(job.origin, at)) {
+                    node.compaction = true;
+                }
+                Ok(Fact::NodePutBack)
+            }
+        }
+    }
+
+    fn inspect(&self) -> Fact {
+        let info = |(id, node): (&NodeId, &crate::world::Node)| NodeInfo {
+            node: *id,
+            address: "10.0.0.1".to_owned(),
+            dc: node.dc.clone(),
+            rack: "r1".to_owned(),
+            up: node.down_until.is_none() && !node.lost,
+            chosen: true,
+        };
+        let nodes: Vec<NodeInfo> = self.nodes.iter().map(info).collect();
+        let down = nodes.iter().filter(|node| !node.up).count();
+        let uncovered = if down > 1 {
+            vec!["shop: (1, 2]".to_owned()]
+        } else {
+            Vec::new()
+        };
+        let unit = Unit {
+            keyspace: "shop".to_owned(),
+            tables: vec!["orders".to_owned()],
+            all_tables: true,
+            tablets: self.scenario.tablets,
+        };
+        let cluster_name = "test".to_owned();
+        Fact::Inspected(Inspected {
+            cluster_name,
+            nodes,
+            units: vec![unit],
+            uncovered,
+        })
+    }
+
+    fn index(&mut self, job: &protocol::Index) -> Result<Fact, Trouble> {
+        let plan = (job.origin, job.node);
+        let sealed = self
+            .bucket
+            .manifests
+            .contains_key(&(job.tag.clone(), job.node));
+        if !sealed && !self.nodes[&job.node].snapshots.contains(&job.tag) {
+            return Err(Trouble::Refuse(format!("no snapshot {}", job.tag)));
+        }
+        let chunks = match self.bucket.plans.get(&plan) {
+            Some(chunks) => *chunks,
+            None if sealed => 0,
+            None => {
+                let chunks = u32::try_from(self.chance.below(5)).expect("small");
+                self.bucket.plans.insert(plan, chunks);
+                chunks
+            }
+        };
+        let (files, bytes) = (u64::from(chunks) * 8, u64::from(chunks) * 8_000);
+        let tables = vec![TableSize {
+            table: table(),
+            bytes,
+        }];
+        let (skipped_files, skipped_bytes) = (0, 0);
+        Ok(Fact::Indexed(Indexed {
+            chunks,
+            files,
+            bytes,
+            skipped_files,
+            skipped_bytes,
+            tables,
+        }))
+    }
+
+    fn upload(&mut self, job: &protocol::Upload) -> Result<Fact, Trouble> {
+        let chunk = (job.origin, job.node, job.chunk);
+        if !self.bucket.receipts.contains(&chunk) {
+            let planned = self.bucket.plans.get(&(job.origin, job.node));
+            if planned.is_none_or(|chunks| job.chunk >= *chunks) {
+                return Err(Trouble::Refuse("no such chunk".to_owned()));
+            }
+            if self.nodes[&job.node].snapshots.is_empty() {
+                return Err(Trouble::Refuse("a file is gone".to_owned()));
+            }
+            self.bucket.chunks.insert(chunk);
+            self.bucket.receipts.insert(chunk);
+            *self.uploads.entry(chunk).or_default() += 1;
+        }
+        Ok(Fact::ChunkStored(ChunkStored {
+            chunk: job.chunk,
+            files: 8,
+            bytes: 8_000,
+        }))
+    }
+
+    fn seal(&mut self, job: &protocol::Seal) -> Result<Fact, Trouble> {
+        let key = (job.tag.clone(), job.node);
+        if !self.bucket.manifests.contains_key(&key) {
+            let Some(chunks) = self.bucket.plans.get(&(job.origin, job.node)) else {
+                self.wrongs
+                    .push(format!("seal of {} without a plan", job.node));
+                return Err(Trouble::Refuse("no plan".to_owned()));
+            };
+            let list: Vec<_> = (0..*chunks)
+                .map(|chunk| (job.origin, job.node, chunk))
+                .collect();
+            if let Some(missing) = list
+                .iter()
+                .find(|chunk| !self.bucket.receipts.contains(chunk))
+            {
+                self.wrongs
+                    .push(format!("seal asked for without receipt {missing:?}"));
+                return Err(Trouble::Refuse("a receipt is missing".to_owned()));
+            }
+            self.bucket.receipts.retain(|chunk| !list.contains(chunk));
+            self.bucket.plans.remove(&(job.origin, job.node));
+            self.bucket.manifests.insert(key.clone(), list);
+        }
+        let files = self.bucket.manifests[&key].len() as u64 * 8;
+        Ok(Fact::Sealed(Sealed {
+            files,
+            bytes: files * 1_000,
+        }))
+    }
+
+    /// A snapshot goes only when no node needs its own any more.
+    fn check_drop(&mut self, job: &protocol::DropSnapshot) {
+        let hosts = self.run().map(|run| run.report().hosts).unwrap_or_default();
+        let sealed = |node| self.bucket.manifests.contains_key(&(job.tag.clone(), node));
+        if !sealed(job.node) || !hosts.iter().all(|host| sealed(host.node)) {
+            self.wrongs
+                .push(format!("snapshot of {} dropped while needed", job.node));
+        }
+    }
+
+    fn plan_restore(&mut self, job: &protocol::PlanRestore) -> Fact {
+        if !self.bucket.restore_plans.contains_key(&job.origin) {
+            let mut first = 0;
+            let mut plan = Vec::new();
+            let empty = self.chance.happens(self.scenario.faults.empty_plan);
+            for dc in &job.dcs {
+                let count = if empty {
+                    0
+                } else {
+                    u32::try_from(self.chance.below(5)).expect("small")
+                };
+                plan.push(DcBatches {
+                    dc: dc.dc.clone(),
+                    first,
+                    count,
+                });
+                first += count;
+            }
+            self.bucket.restore_plans.insert(job.origin, plan);
+        }
+        let dcs = self.bucket.restore_plans[&job.origin].clone();
+        let tables = vec![TableSize {
+            table: table(),
+            bytes: 1,
+        }];
+        Fact::RestorePlanned(RestorePlanned {
+            dcs,
+            tables,
+            sstables: 1,
+            files: 8,
+            bytes: 8_000,
+        })
+    }
+}
+
+fn table() -> TableRef {
+    TableRef {
+        keyspace: "shop".to_owned(),
+        table: "orders".to_owned(),
+    }
+}
