@@ -26,7 +26,7 @@ const RANGE: u64 = 16 << 20;
 /// Bytes collected before they are written.
 const BLOCK: u64 = 1 << 20;
 
-/// Tries in a row that brought nothing.
+/// Tries in a row that began and brought nothing.
 const TRIES: u32 = 5;
 
 /// Fetches `key`, which must have `bytes` bytes, into `path`.
@@ -107,22 +107,22 @@ impl Fetch<'_> {
         let mut tries = 0;
         loop {
             let before = progress.next;
-            match self.go_on(&mut progress, range.end).await {
-                Ok(()) => return Ok(progress.crc),
-                Err(e @ Error::Unavailable { .. }) => {
-                    tries = if progress.next > before { 1 } else { tries + 1 };
-                    if tries >= TRIES {
-                        return Err(e);
-                    }
-                    tracing::debug!(key = self.key, error = %e, "resuming a download");
-                    tokio::time::sleep(pause(tries)).await;
-                }
-                Err(e) => return Err(e),
+            let broke = match self.go_on(&mut progress, range.end).await? {
+                None => return Ok(progress.crc),
+                Some(broke) => broke,
+            };
+            tries = if progress.next > before { 1 } else { tries + 1 };
+            if tries >= TRIES {
+                return Err(broke);
             }
+            tracing::debug!(key = self.key, error = %broke, "resuming a download");
+            tokio::time::sleep(pause(tries)).await;
         }
     }
 
-    async fn go_on(&self, progress: &mut Progress, end: u64) -> Result<(), Error> {
+    /// One request. Gives what it broke off with, if it did once it had begun; that it could not
+    /// begin is final, for it was tried often enough.
+    async fn go_on(&self, progress: &mut Progress, end: u64) -> Result<Option<Error>, Error> {
         let size = BLOCK.min(end - progress.next);
         let size = usize::try_from(size).expect("a block fits into memory");
         let mut buffer = self.store.budget().buffer(size).await;
@@ -132,7 +132,13 @@ impl Fetch<'_> {
             return Err(self.torn(body.total));
         }
         let mut filled = 0;
-        while let Some(mut chunk) = self.store.next(self.key, &mut body.stream).await? {
+        loop {
+            let mut chunk = match self.store.next(self.key, &mut body.stream).await {
+                Ok(Some(chunk)) => chunk,
+                Ok(None) => break,
+                Err(e) if e.retry() => return Ok(Some(e)),
+                Err(e) => return Err(e),
+            };
             while chunk.has_remaining() {
                 if progress.next + filled as u64 == end {
                     return Err(self.torn(self.bytes + chunk.remaining() as u64));
@@ -146,11 +152,13 @@ impl Fetch<'_> {
             }
         }
         if progress.next == end {
-            return Ok(());
+            return Ok(None);
         }
         // What is in the buffer is left out: it is fetched again.
         let attempt = self.store.attempt("read", self.key);
-        Err(attempt.unavailable("the object broke off before its end"))
+        Ok(Some(
+            attempt.unavailable("the object broke off before its end"),
+        ))
     }
 
     async fn write(

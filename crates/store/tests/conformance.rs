@@ -113,6 +113,24 @@ async fn s3_keeps_all_promises() -> Result<()> {
 }
 
 #[tokio::test]
+async fn s3_mends_what_breaks() -> Result<()> {
+    let mut server = SeaweedFs::start().await?;
+    server.bucket(BUCKET).await?;
+    let settings = seaweed(&server);
+    faults::cut_connections_are_mended(&server, &settings).await?;
+    let store = open(settings, "s3:backups").await?;
+    faults::a_server_may_go_and_come_back(&mut server, &store).await
+}
+
+#[tokio::test]
+#[ignore = "takes minutes, of waiting"]
+async fn s3_gives_up_a_network_that_swallows_everything() -> Result<()> {
+    let server = SeaweedFs::start().await?;
+    server.bucket(BUCKET).await?;
+    faults::a_swallowing_network_is_given_up(&server, &seaweed(&server)).await
+}
+
+#[tokio::test]
 async fn gcs_keeps_all_promises() -> Result<()> {
     let server = FakeGcs::start().await?;
     server.bucket(BUCKET).await?;

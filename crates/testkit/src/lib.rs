@@ -8,6 +8,7 @@ pub mod azure;
 pub mod gcs;
 pub mod nats;
 mod process;
+pub mod proxy;
 pub mod s3;
 
 pub use process::{Process, binary, eventually, free_port};

@@ -3,10 +3,14 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use store::Store;
-use testkit::{eventually, s3::SeaweedFs};
+use store::{Error, Settings, Store};
+use testkit::{
+    eventually,
+    proxy::{Proxy, Way},
+    s3::SeaweedFs,
+};
 
-use super::suite::{keys, noise};
+use super::suite::{a_file_goes_there_and_back, expect, keys, noise};
 
 const MIB: u64 = 1 << 20;
 
@@ -55,4 +59,88 @@ pub(crate) async fn requests_are_few(server: &SeaweedFs, store: &Store) -> Resul
     let all: Vec<String> = keys(store, "few/").await?.into_iter().collect();
     store.delete(&all).await?;
     Ok(())
+}
+
+/// A store behind a proxy that can fail.
+async fn behind(server: &SeaweedFs, settings: &Settings) -> Result<(Proxy, Store)> {
+    let endpoint = server.endpoint();
+    let proxy = Proxy::start(endpoint.trim_start_matches("http://")).await?;
+    let mut settings = settings.clone();
+    settings.s3.endpoint = Some(format!("http://{}", proxy.address()));
+    let store = super::open(settings, "s3:backups").await?;
+    Ok((proxy, store))
+}
+
+/// A cut connection costs one part, not the file.
+pub(crate) async fn cut_connections_are_mended(
+    server: &SeaweedFs,
+    settings: &Settings,
+) -> Result<()> {
+    let (proxy, store) = behind(server, settings).await?;
+    for (way, after) in [(Way::Up, 10_000), (Way::Up, 30_000_000), (Way::Down, 0)] {
+        proxy.cut_after(way, after);
+        a_file_goes_there_and_back(&store, 40 * MIB).await?;
+    }
+    ensure!(proxy.cuts() == 3);
+
+    let dir = tempfile::tempdir()?;
+    let (from, to) = (dir.path().join("from"), dir.path().join("to"));
+    std::fs::write(&from, noise(40 * MIB))?;
+    let put = store
+        .put_file("cut", &from, 40 * MIB, None, &|_| ())
+        .await?;
+    proxy.cut_after(Way::Down, 20_000_000);
+    let got = store.get_file("cut", &to, 40 * MIB, &|_| ()).await?;
+    ensure!(got == put && std::fs::read(&to)? == std::fs::read(&from)?);
+    ensure!(proxy.cuts() == 4);
+    store.delete(&["cut".to_owned()]).await?;
+    Ok(())
+}
+
+/// A server that goes away is unavailable, and usable again when it is back.
+pub(crate) async fn a_server_may_go_and_come_back(
+    server: &mut SeaweedFs,
+    store: &Store,
+) -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let path = dir.path().join("file");
+    std::fs::write(&path, noise(MIB))?;
+    server.kill();
+    let put = store.put_file("away", &path, MIB, None, &|_| ()).await;
+    expect(put, "put_file", |e| {
+        matches!(e, Error::Unavailable { .. }) && e.retry()
+    })?;
+    server.restart().await?;
+    a_file_goes_there_and_back(store, MIB).await
+}
+
+/// A network that swallows everything does not hold anybody for ever.
+pub(crate) async fn a_swallowing_network_is_given_up(
+    server: &SeaweedFs,
+    settings: &Settings,
+) -> Result<()> {
+    let (proxy, store) = behind(server, settings).await?;
+    let dir = tempfile::tempdir()?;
+    let (path, back) = (dir.path().join("file"), dir.path().join("back"));
+    std::fs::write(&path, noise(20 * MIB))?;
+    store
+        .put_file("there", &path, 20 * MIB, None, &|_| ())
+        .await?;
+    proxy.swallow(true);
+    let unavailable = |e: &Error| matches!(e, Error::Unavailable { .. });
+    let calls = async {
+        tokio::join!(
+            store.put_file("gone", &path, 20 * MIB, None, &|_| ()),
+            store.put_file("gone/small", &path, 20 * MIB, None, &|_| ()),
+            store.get_file("there", &back, 20 * MIB, &|_| ()),
+            store.get("there"),
+            store.bytes("there"),
+        )
+    };
+    let calls = tokio::time::timeout(Duration::from_secs(400), calls).await?;
+    expect(calls.0, "put_file", unavailable)?;
+    expect(calls.1, "put_file", unavailable)?;
+    expect(calls.2, "get_file", unavailable)?;
+    expect(calls.3, "get", unavailable)?;
+    expect(calls.4, "bytes", unavailable)
 }
