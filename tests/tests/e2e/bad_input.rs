@@ -288,7 +288,7 @@ async fn damage_is_found_on_either_side() -> Result<()> {
     };
     let data = files_below(root)?
         .into_iter()
-        .find(|object| object.ends_with("-Data.db"))
+        .find(|object| object.contains("/table/users/") && object.ends_with("-Data.db"))
         .context("a Data.db")?;
     let mut content = std::fs::read(&data)?;
     content[0] ^= 1;
