@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use anyhow::{Context as _, Result, ensure};
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use serde_json::json;
+use testkit::eventually;
 use tests::{Fingerprints, Kind, Options, Shape, TableSpec, World, compare};
 
 /// Kills of each kind of service, at least.
@@ -66,7 +67,13 @@ async fn through(
         torment(world).await?;
         world.revive()?;
         world.api.ready().await?;
-        let status = world.api.progress(&task).await?["run"]["status"].clone();
+        // Right after NATS has lost everything nobody knows the run, until the leader has rebuilt it.
+        let api = &world.api;
+        let progress = eventually("the run to be known", LIMIT, async || {
+            api.progress(&task).await
+        })
+        .await?;
+        let status = &progress["run"]["status"];
         let ended = matches!(
             status.as_str(),
             Some("DONE" | "ERROR" | "STOPPED" | "ABORTED")
