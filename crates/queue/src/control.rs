@@ -92,19 +92,22 @@ impl Controls {
     }
 }
 
-/// A job that leaves things as they should be is done also for a run that was stopped, and so is
-/// a request: whether it comes too late is the scheduler's to say.
+/// A job that switches something, or puts it back, is done and answered also for a run that was
+/// stopped: only the answers tell what has to be put back. So is a request: whether it comes too
+/// late is the scheduler's to say.
 fn tidies(job: &Job) -> bool {
     match job {
-        Job::Request(_) | Job::DropSnapshot(_) | Job::PutBack(_) => true,
-        Job::SetBalancing(job) => job.enabled,
+        Job::Request(_)
+        | Job::SetBalancing(_)
+        | Job::PrepareNode(_)
+        | Job::DropSnapshot(_)
+        | Job::PutBack(_) => true,
         Job::Inspect(_)
         | Job::TakeSnapshot(_)
         | Job::Index(_)
         | Job::Upload(_)
         | Job::Seal(_)
         | Job::PlanRestore(_)
-        | Job::PrepareNode(_)
         | Job::LoadBatch(_) => false,
     }
 }
