@@ -99,7 +99,7 @@ deny() {
         return
     fi
     say "building cargo-deny $DENY (some minutes)"
-    quietly cargo install cargo-deny --version "$DENY" --locked --root "$deps/cargo"
+    quietly cargo install cargo-deny --version "$DENY" --locked --debug --root "$deps/cargo"
     ln -sfn ../cargo/bin/cargo-deny "$deps/bin/cargo-deny"
 }
 

@@ -13,6 +13,7 @@ use catalog::{
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use protocol::{BatchLoaded, Fact, LoadBatch, RunId};
 use queue::Context as JobContext;
+use service::telling;
 use store::Store;
 use tracing::{info, warn};
 
@@ -45,7 +46,9 @@ impl RestoreWorker {
         let Some(batch) = self.planned(&store, &job).await? else {
             return Ok(None);
         };
-        let loaded = self.bring(&batch, job.origin, ctx).await?;
+        let part = format!("any.batch-{}", job.batch);
+        let work = self.bring(&batch, job.origin, ctx);
+        let loaded = telling(&self.queue, job.run, &part, &ctx.alive, work).await?;
         let receipt = BatchReceipt {
             node: self.id,
             loaded: loaded.clone(),

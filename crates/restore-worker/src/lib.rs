@@ -27,7 +27,7 @@ mod staging;
 use std::{sync::Arc, time::Duration};
 
 use protocol::{Cluster, ClusterId, Fact, Job, NodeId, WorkerKind, subject};
-use queue::{Bucket, Consumer, Context as JobContext, Handler, JobError};
+use queue::{Bucket, Consumer, Context as JobContext, Handler, JobError, Queue};
 use scylla::{DataDir, Node};
 use service::{Beside, Context, Error, pause};
 use store::Stores;
@@ -52,6 +52,7 @@ pub async fn run(ctx: Context) -> Result<(), Error> {
         node: beside.node.clone(),
         data_dir: DataDir::new(&beside.data_dir),
         stores: beside.stores.clone(),
+        queue: beside.queue.clone(),
         transfers: ctx.config.restore.transfers,
         min_free_percent: ctx.config.restore.min_free_percent,
         metrics: ctx.registry.register("restore", Metrics::register),
@@ -142,6 +143,7 @@ struct RestoreWorker {
     node: Node,
     data_dir: DataDir,
     stores: Stores,
+    queue: Queue,
     transfers: usize,
     min_free_percent: u8,
     metrics: Metrics,
@@ -168,7 +170,11 @@ impl RestoreWorker {
 
 impl Handler for RestoreWorker {
     async fn handle(&self, job: Job, ctx: JobContext) -> Result<Option<Fact>, JobError> {
-        match ctx.stop.run_until_cancelled(self.work(job, &ctx)).await {
+        match ctx
+            .stop
+            .run_until_cancelled(Box::pin(self.work(job, &ctx)))
+            .await
+        {
             Some(Ok(fact)) => Ok(fact),
             Some(Err(failure)) => Err(failure.verdict()),
             None => Err(JobError::Stopped),

@@ -19,6 +19,7 @@ mod config;
 mod error;
 mod life;
 mod telemetry;
+mod telling;
 
 pub use admin::{Health, Registry};
 pub use beside::{Beside, pause};
@@ -28,3 +29,4 @@ pub use config::{
 };
 pub use error::{Chain, Error};
 pub use life::{Context, GRACE, main, serve};
+pub use telling::telling;

@@ -132,7 +132,7 @@ impl Handler for SnapshotWorker {
                 never = pulse => never,
             }
         };
-        match ctx.stop.run_until_cancelled(work).await {
+        match ctx.stop.run_until_cancelled(Box::pin(work)).await {
             Some(Ok(fact)) => Ok(Some(fact)),
             Some(Err(failure)) => Err(failure.verdict()),
             None => Err(JobError::Stopped),

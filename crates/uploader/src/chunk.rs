@@ -5,6 +5,7 @@ use catalog::{Chunk, ChunkFile, Document, Receipt, ReceiptFile, key::OwnKey};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use protocol::{ChunkStored, Fact, Upload};
 use queue::Context as JobContext;
+use service::telling;
 use store::Store;
 use tracing::{info, warn};
 
@@ -35,7 +36,9 @@ impl Uploader {
             return self.without_plan(&store, job, chunk_key).await;
         };
         let chunk: Chunk = parse(&chunk_key, &body)?;
-        let receipt = self.store_files(&store, job, chunk, ctx).await?;
+        let part = format!("{}.chunk-{}", job.node, job.chunk);
+        let work = self.store_files(&store, job, chunk, ctx);
+        let receipt = telling(&self.queue, job.run, &part, &ctx.alive, work).await?;
         let body = Bytes::from(receipt.to_json());
         store
             .put(&receipt_key, body)

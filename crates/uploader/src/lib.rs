@@ -25,7 +25,7 @@ mod seal;
 use std::{path::PathBuf, sync::Arc};
 
 use protocol::{Fact, Job, NodeId, WorkerKind, subject};
-use queue::{Consumer, Context as JobContext, Handler, JobError};
+use queue::{Consumer, Context as JobContext, Handler, JobError, Queue};
 use service::{Beside, Context, Error};
 use store::Stores;
 
@@ -44,6 +44,7 @@ pub async fn run(ctx: Context) -> Result<(), Error> {
         dc: beside.presence.dc.clone(),
         data_dir: beside.data_dir.clone(),
         stores: beside.stores.clone(),
+        queue: beside.queue.clone(),
         transfers: ctx.config.uploader.transfers,
         metrics: ctx.registry.register("uploader", Metrics::register),
     });
@@ -69,6 +70,7 @@ struct Uploader {
     dc: String,
     data_dir: PathBuf,
     stores: Stores,
+    queue: Queue,
     transfers: usize,
     metrics: Metrics,
 }
@@ -91,7 +93,7 @@ impl Handler for Uploader {
                 | Job::PutBack(_) => Err(Failure::NotMine { kind: job.kind() }),
             }
         };
-        match ctx.stop.run_until_cancelled(work).await {
+        match ctx.stop.run_until_cancelled(Box::pin(work)).await {
             Some(Ok(fact)) => Ok(fact),
             Some(Err(failure)) => Err(failure.verdict()),
             None => Err(JobError::Stopped),
