@@ -37,7 +37,9 @@ mod s3;
 mod settings;
 mod source;
 mod store;
+mod stores;
 
 pub use error::Error;
 pub use settings::{AzureSettings, GcsSettings, LocalSettings, S3Settings, Secret, Settings};
-pub use store::{Moved, Object, Store, Stores};
+pub use store::{Moved, Object, Store};
+pub use stores::Stores;

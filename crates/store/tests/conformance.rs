@@ -209,3 +209,31 @@ async fn a_server_that_is_not_there_is_unavailable() -> Result<()> {
     );
     Ok(())
 }
+
+#[tokio::test]
+async fn without_credentials_the_error_says_what_to_set() -> Result<()> {
+    let server = FakeGcs::start().await?;
+    let endpoint = Some(server.endpoint());
+    let settings = Settings {
+        s3: S3Settings {
+            endpoint: endpoint.clone(),
+            ..S3Settings::default()
+        },
+        gcs: GcsSettings {
+            endpoint: endpoint.clone(),
+            ..GcsSettings::default()
+        },
+        azure: AzureSettings {
+            endpoint,
+            ..AzureSettings::default()
+        },
+        ..Settings::default()
+    };
+    for location in ["s3:backups", "gcs:backups", "azure:backups"] {
+        let store = open(settings.clone(), location).await?;
+        let text = store.put("a", "b".into()).await.unwrap_err().to_string();
+        assert!(text.contains("no credentials"), "{text}");
+        assert!(text.contains(location), "{text}");
+    }
+    Ok(())
+}

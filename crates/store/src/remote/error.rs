@@ -14,6 +14,9 @@ const NO_BUCKET: [&str; 3] = [
     "NoSuchBucket",
 ];
 
+/// What signing says when there is nothing to sign with, or its source is down.
+const NO_CREDENTIALS: &str = "load signing credential";
+
 /// Settings that no client can be made of.
 pub(super) fn settings(place: &str, error: &opendal::Error) -> Error {
     Error::Settings(format!("{place}: {}", words(error)))
@@ -26,6 +29,12 @@ pub(super) fn settings(place: &str, error: &opendal::Error) -> Error {
 )]
 pub(super) fn explain(attempt: &Attempt<'_>, error: &opendal::Error) -> Error {
     let cause = words(error);
+    if cause.contains(NO_CREDENTIALS) {
+        return attempt.unavailable(format!(
+            "no credentials: configure them for this provider, or provide them by the environment \
+             or the instance ({cause})"
+        ));
+    }
     match error.kind() {
         ErrorKind::NotFound => {
             let of_bucket = matches!(attempt.action, "write" | "list");

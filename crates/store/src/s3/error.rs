@@ -133,10 +133,10 @@ fn words<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> String {
 fn connection(attempt: &Attempt<'_>, error: &ConnectorError) -> Error {
     let text = chain(error);
     if text.contains("credential") || text.contains("identity") {
-        return Error::Settings(format!(
-            "no credentials for {}: set s3.access_key_id and s3.secret_access_key, or provide them \
-             by the environment, a profile or the instance ({text})",
-            attempt.place
+        // The source of credentials may be down as well as missing: worth another try.
+        return attempt.unavailable(format!(
+            "no credentials: set s3.access_key_id and s3.secret_access_key, or provide them by \
+             the environment, a profile or the instance ({text})"
         ));
     }
     attempt.unavailable(text)

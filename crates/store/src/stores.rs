@@ -1,0 +1,146 @@
+//! How stores are opened, and what they share.
+
+use std::{collections::BTreeMap, fmt, sync::Arc};
+
+use protocol::{Location, Provider};
+use tokio::sync::{Mutex, OnceCell};
+
+use crate::{
+    Error, Settings, Store,
+    budget::Budget,
+    http,
+    local::Local,
+    remote::{self, Remote},
+    s3::{Clients, S3},
+    store::Backend,
+};
+
+/// Opens stores. Clones share connections and budgets; have one for a process.
+#[derive(Clone)]
+pub struct Stores {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    settings: Settings,
+    budget: Budget,
+    http: reqwest::Client,
+    s3: OnceCell<Clients>,
+    /// Buckets of [`Stores::memory`], by name.
+    memory: Option<Mutex<BTreeMap<String, Remote>>>,
+}
+
+impl Stores {
+    /// Nothing is contacted yet.
+    ///
+    /// # Errors
+    /// [`Error::Settings`] when they contradict themselves.
+    pub fn new(settings: Settings) -> Result<Self, Error> {
+        Self::build(settings, None)
+    }
+
+    /// Stores in memory, for tests: every bucket exists, whatever its provider, and lives as long
+    /// as this value and its clones.
+    ///
+    /// # Panics
+    /// If no HTTP client can be made.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn memory() -> Self {
+        Self::build(Settings::default(), Some(Mutex::default())).expect("the defaults are right")
+    }
+
+    fn build(
+        settings: Settings,
+        memory: Option<Mutex<BTreeMap<String, Remote>>>,
+    ) -> Result<Self, Error> {
+        settings.validate()?;
+        let shared = Shared {
+            budget: Budget::new(settings.memory_mb, settings.requests),
+            http: http::client()?,
+            s3: OnceCell::new(),
+            settings,
+            memory,
+        };
+        Ok(Self {
+            shared: Arc::new(shared),
+        })
+    }
+
+    /// The store at `location`. Whether the bucket exists shows at its first use, or by
+    /// [`Store::check`]; only a directory is looked for at once.
+    ///
+    /// # Errors
+    /// [`Error::Settings`] when the provider's settings are incomplete, [`Error::NoBucket`] when
+    /// the directory is missing.
+    pub async fn open(&self, location: &Location) -> Result<Store, Error> {
+        let shared = &self.shared;
+        let place: Arc<str> = self.place(location).into();
+        let backend = if let Some(buckets) = &shared.memory {
+            let mut buckets = buckets.lock().await;
+            let made = buckets
+                .entry(location.remote())
+                .or_insert_with(|| remote::memory(Arc::clone(&place), shared.budget.clone()));
+            Backend::Remote(made.clone())
+        } else {
+            self.backend(location, Arc::clone(&place)).await?
+        };
+        let budget = shared.budget.clone();
+        Ok(Store::new(location.clone(), place, budget, backend))
+    }
+
+    async fn backend(&self, location: &Location, place: Arc<str>) -> Result<Backend, Error> {
+        let Shared { settings, http, .. } = &*self.shared;
+        let budget = self.shared.budget.clone();
+        let bucket = &location.bucket;
+        Ok(match location.provider {
+            Provider::S3 => {
+                let connect = || Clients::new(&settings.s3, http.clone());
+                let clients = self.shared.s3.get_or_init(connect).await.clone();
+                Backend::S3(S3::new(clients, bucket, place, budget))
+            }
+            Provider::Gcs => {
+                Backend::Remote(remote::gcs(&settings.gcs, http, bucket, place, budget)?)
+            }
+            Provider::Azure => {
+                Backend::Remote(remote::azure(&settings.azure, http, bucket, place, budget)?)
+            }
+            Provider::Local => {
+                Backend::Local(Local::open(&settings.localstorage, bucket, place, budget).await?)
+            }
+        })
+    }
+
+    /// `s3:backups at http://127.0.0.1:9000`, for errors.
+    fn place(&self, location: &Location) -> String {
+        let settings = &self.shared.settings;
+        let at = match location.provider {
+            Provider::S3 => settings.s3.endpoint.clone(),
+            Provider::Gcs => settings.gcs.endpoint.clone(),
+            Provider::Azure => remote::azure_endpoint(&settings.azure),
+            Provider::Local => {
+                let root = settings.localstorage.root.as_ref();
+                root.map(|root| root.display().to_string())
+            }
+        };
+        let remote = location.remote();
+        match at {
+            Some(at) if self.shared.memory.is_none() => format!("`{remote}` at {at}"),
+            _ => format!("`{remote}`"),
+        }
+    }
+
+    /// The most memory that buffers ever took together, in bytes.
+    #[must_use]
+    pub fn peak_memory(&self) -> u64 {
+        self.shared.budget.peak()
+    }
+}
+
+impl fmt::Debug for Stores {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stores")
+            .field("settings", &self.shared.settings)
+            .finish_non_exhaustive()
+    }
+}
