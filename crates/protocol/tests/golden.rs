@@ -3,6 +3,8 @@
 //! Change a message and these fail. If older builds can still read what you now write (a new
 //! optional field), run `make golden` and commit; otherwise add a version first.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
 use std::{fs, path::PathBuf};
 
 use protocol::{Encoding, Event, Job, Message, schema};

@@ -47,7 +47,7 @@ impl RestoreWorker {
             return Ok(None);
         };
         let part = format!("any.batch-{}", job.batch);
-        let work = self.bring(&batch, job.origin, ctx);
+        let work = Box::pin(self.bring(&batch, job.origin, ctx));
         let loaded = telling(&self.queue, job.run, &part, &ctx.alive, work).await?;
         let receipt = BatchReceipt {
             node: self.id,

@@ -37,7 +37,7 @@ impl Uploader {
         };
         let chunk: Chunk = parse(&chunk_key, &body)?;
         let part = format!("{}.chunk-{}", job.node, job.chunk);
-        let work = self.store_files(&store, job, chunk, ctx);
+        let work = Box::pin(self.store_files(&store, job, chunk, ctx));
         let receipt = telling(&self.queue, job.run, &part, &ctx.alive, work).await?;
         let body = Bytes::from(receipt.to_json());
         store
