@@ -54,9 +54,10 @@ fn sample<M: Message + PartialEq + std::fmt::Debug>(name: &str, message: &M) {
 fn every_job_is_read_and_written_as_its_sample() {
     let mut requests = ["backup", "restore"].into_iter();
     for job in schema::jobs() {
-        let name = match &job {
-            Job::Request(_) => format!("job.request.{}", requests.next().unwrap()),
-            other => format!("job.{}", other.kind()),
+        let name = if job.kind() == "request" {
+            format!("job.request.{}", requests.next().unwrap())
+        } else {
+            format!("job.{}", job.kind())
         };
         sample(&name, &job);
     }
