@@ -4,11 +4,15 @@
 //! Everything listens on loopback, lives in one directory, and ends with its [`World`].
 
 mod api;
+mod direct;
+mod null_s3;
 mod service;
 mod sim;
 mod world;
 
 pub use api::{Api, Ended};
+pub use direct::{Direct, cpu, peak};
+pub use null_s3::{NullS3, Tally};
 pub use service::{Kind, Service, bin};
 pub use sim::{Fingerprint, Fingerprints, Shape, Sim, TableSpec, compare};
 pub use world::{Options, Store, World};

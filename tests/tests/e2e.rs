@@ -1,8 +1,14 @@
 //! End to end, on real parts: NATS, an S3 server, processes, files; only ScyllaDB is simulated.
 
+#[path = "e2e/again.rs"]
+mod again;
 #[path = "e2e/bad_input.rs"]
 mod bad_input;
 #[path = "e2e/crash.rs"]
 mod crash;
+#[path = "e2e/memory.rs"]
+mod memory;
 #[path = "e2e/roundtrip.rs"]
 mod roundtrip;
+#[path = "e2e/share.rs"]
+mod share;

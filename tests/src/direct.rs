@@ -1,0 +1,175 @@
+//! One real uploader that is handed its chunks directly: no scheduler, and a store that keeps
+//! nothing, so that it is measured alone.
+
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use catalog::{Chunk, ChunkFile, Document as _, Receipt, key::OwnKey};
+use protocol::{ClusterId, Job, NodeId, RunId, Upload};
+use queue::{Queue, Settings};
+use tempfile::TempDir;
+use testkit::{eventually, nats::Nats};
+
+use crate::{Kind, NullS3, Service, Shape, Sim};
+
+/// SSTables of one chunk, as in a real plan.
+const CHUNK: usize = 128;
+/// Ticks of a process' CPU time per second; Linux shows 100 to programs, whatever it has inside.
+const TICKS: u64 = 100;
+
+/// An uploader with all it needs.
+pub struct Direct {
+    /// The uploader.
+    pub uploader: Service,
+    /// The store.
+    pub null: NullS3,
+    /// The cluster of one node whose files are uploaded.
+    pub sim: Sim,
+    queue: Queue,
+    node: NodeId,
+    _nats: Nats,
+    _dir: TempDir,
+}
+
+impl Direct {
+    /// Starts it all.
+    ///
+    /// # Errors
+    /// When something does not start.
+    pub async fn start() -> Result<Self> {
+        let dir = tempfile::Builder::new()
+            .prefix("thetis-direct-")
+            .tempdir()?;
+        std::fs::create_dir_all(dir.path().join("logs"))?;
+        let (nats, null) = (Nats::start()?, NullS3::start().await?);
+        let sim = Sim::start(Shape::new("direct", 1), dir.path()).await?;
+        let settings = Settings {
+            url: nats.url(),
+            ..Settings::default()
+        };
+        let queue = Queue::connect(&settings, "tests").await?;
+        queue.ensure().await?;
+        let mut environment = null.environment();
+        environment.push(("THETIS_NATS__URL".into(), nats.url()));
+        environment.push(("THETIS_NODE__API".into(), sim.nodes[0].api.clone()));
+        let logs = dir.path().join("logs");
+        let mut uploader = Service::new(Kind::Uploader, "uploader".into(), environment, &logs);
+        uploader.start()?;
+        let node = sim.nodes[0].host_id.parse()?;
+        eventually("the uploader", Duration::from_secs(30), async || {
+            ensure!(uploader.log().contains("ready to work"), "not ready");
+            Ok(())
+        })
+        .await?;
+        Ok(Self {
+            uploader,
+            null,
+            sim,
+            queue,
+            node,
+            _nats: nats,
+            _dir: dir,
+        })
+    }
+
+    /// The node's data directory.
+    #[must_use]
+    pub fn data(&self) -> &Path {
+        &self.sim.nodes[0].data
+    }
+
+    /// Has SSTables uploaded, each a list of files; gives how long it took.
+    ///
+    /// # Errors
+    /// When they are not all proven within `limit`, or a proof is wrong; with the uploader's log.
+    pub async fn upload(&self, sstables: &[Vec<ChunkFile>], limit: Duration) -> Result<Duration> {
+        let run = RunId::generate();
+        let mut chunks = BTreeMap::new();
+        for (chunk, sstables) in (0..).zip(sstables.chunks(CHUNK)) {
+            let files = sstables.iter().flatten().cloned().collect();
+            let plan = Chunk { chunk, files };
+            let key = OwnKey::Chunk(run, self.node, chunk).to_string();
+            self.null.put(&key, plan.to_json());
+            chunks.insert(chunk, plan);
+        }
+        let began = Instant::now();
+        let cluster = ClusterId::generate();
+        for &chunk in chunks.keys() {
+            let job = Upload {
+                cluster,
+                run,
+                origin: run,
+                node: self.node,
+                location: "s3:thetis".parse()?,
+                chunk,
+            };
+            self.queue.publish_job(&Job::Upload(job)).await?;
+        }
+        let proven = eventually("all receipts", limit, async || {
+            let receipts = self.null.below(&OwnKey::receipts(run, self.node)).len();
+            ensure!(receipts == chunks.len(), "{receipts} of {}", chunks.len());
+            Ok(())
+        });
+        proven.await.with_context(|| self.uploader.log())?;
+        let took = began.elapsed();
+        let stored = self.null.below("backup/sst/");
+        for (chunk, plan) in chunks {
+            let key = OwnKey::Receipt(run, self.node, chunk).to_string();
+            let body = self.null.body(&key).context("a receipt is kept")?;
+            let receipt = Receipt::from_json(&body)?;
+            ensure!(receipt.files.len() == plan.files.len(), "chunk {chunk}");
+            for file in plan.files {
+                let found = stored.get(&file.key).copied();
+                ensure!(found == Some(file.bytes), "{}: {found:?}", file.key);
+            }
+        }
+        Ok(took)
+    }
+
+    /// The most memory the uploader ever had, in bytes.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn peak(&self) -> Result<u64> {
+        peak(self.uploader.id().context("the uploader runs")?)
+    }
+
+    /// CPU time of the uploader so far.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn cpu(&self) -> Result<Duration> {
+        cpu(self.uploader.id().context("the uploader runs")?)
+    }
+}
+
+/// The most memory a process ever had (`VmHWM`), in bytes.
+///
+/// # Errors
+/// When there is no such process.
+pub fn peak(id: u32) -> Result<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{id}/status"))?;
+    let Some(line) = status.lines().find_map(|l| l.strip_prefix("VmHWM:")) else {
+        bail!("process {id} shows no peak of its memory");
+    };
+    let kib = line.trim().trim_end_matches("kB").trim();
+    Ok(kib.parse::<u64>()? << 10)
+}
+
+/// CPU time of a process so far.
+///
+/// # Errors
+/// When there is no such process.
+pub fn cpu(id: u32) -> Result<Duration> {
+    let stat = std::fs::read_to_string(format!("/proc/{id}/stat"))?;
+    // The name, in parentheses, may hold spaces; behind it, user and system time are the 12th and
+    // 13th field.
+    let (_, rest) = stat.rsplit_once(')').context("a process has a name")?;
+    let ticks = rest.split_whitespace().skip(11).take(2);
+    let ticks: u64 = ticks.map(|text| text.parse().unwrap_or(0)).sum();
+    Ok(Duration::from_millis(ticks * 1000 / TICKS))
+}
