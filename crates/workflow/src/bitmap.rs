@@ -106,11 +106,17 @@ impl TryFrom<String> for Bitmap {
 mod tests {
     use std::collections::BTreeSet;
 
-    use proptest::prelude::*;
+    use proptest::{prelude::*, test_runner::RngSeed};
 
     use super::*;
 
     proptest! {
+        #![proptest_config(ProptestConfig {
+            rng_seed: RngSeed::Fixed(7),
+            failure_persistence: None,
+            ..ProptestConfig::default()
+        })]
+
         #[test]
         fn a_bitmap_is_a_set(numbers: BTreeSet<u16>, end: u16) {
             let mut bitmap = Bitmap::default();

@@ -41,8 +41,9 @@ pub const ABSENT_INSPECT_MS: u64 = 30 * SECOND;
 pub const PAUSE_MS: u64 = 30 * SECOND;
 
 /// Longer than an answer is on its way from a worker to the run. Something that was put back, and
-/// then changed once more, is put back again only after so long.
-pub const ANSWER_MS: u64 = 10 * SECOND;
+/// then changed once more, is put back again only after so long. Ten seconds, and as much as a
+/// run's clock may be behind when an event is folded in.
+pub const ANSWER_MS: u64 = 10 * SECOND + GRAIN_MS;
 
 /// The most that one tick adds to a run's clock. Time in which nobody ticked (no scheduler was
 /// running, or the wall clock was set) counts against nobody; below [`ABSENT_MS`], so that no one
@@ -54,6 +55,10 @@ pub const GRAIN_MS: u64 = 10 * SECOND;
 /// The most chunks a node's plan, or batches a restore's plan, may have: 8 PiB in full chunks. What
 /// claims to be more is an error somewhere, and must not cost memory.
 pub const PARTS: u32 = 1 << 20;
+
+/// The highest number of a chunk that is remembered before its plan is known. Higher ones are asked
+/// for again, and answered at once; a false one must not make the run large.
+pub const EARLY_PARTS: u32 = 1 << 14;
 
 /// A limit as people say it: `90 s`, `30 min`, `2 h`.
 pub(crate) fn text(ms: u64) -> String {

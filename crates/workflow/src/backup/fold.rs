@@ -71,6 +71,9 @@ impl Backup {
     fn indexed(&mut self, node: Option<NodeId>, plan: &Indexed) -> Folded {
         let folded = self.part_fact(node, |part, now_ms| part.indexed(plan, now_ms));
         if folded == Folded::Changed && plan.chunks > limit::PARTS {
+            if !self.life.working() {
+                return Folded::Known;
+            }
             let name = node.map_or_else(|| "a node".to_owned(), |node| self.life.ring.name(node));
             let (chunks, most) = (plan.chunks, limit::PARTS);
             self.life.culprit = node;
@@ -129,17 +132,15 @@ impl Part {
     }
 
     fn chunk_stored(&mut self, chunk: &ChunkStored, now_ms: u64) -> Folded {
-        let most = match self.at {
-            At::Snapshot | At::Index => limit::PARTS,
-            At::Upload | At::Stored | At::Sealed | At::Dropped => self.chunks,
+        let believed = match self.at {
+            At::Snapshot | At::Index if chunk.chunk >= limit::EARLY_PARTS => Folded::Known,
+            At::Upload | At::Stored if chunk.chunk >= self.chunks => Folded::Impossible,
+            // A manifest proves all chunks; where it was found, no plan is known to compare with.
+            At::Sealed | At::Dropped => Folded::Known,
+            At::Snapshot | At::Index | At::Upload | At::Stored => Folded::Changed,
         };
-        if chunk.chunk >= most {
-            // A node whose manifest was found published has no plan to compare with.
-            return if self.at >= At::Sealed {
-                Folded::Known
-            } else {
-                Folded::Impossible
-            };
+        if believed != Folded::Changed {
+            return believed;
         }
         if !self.stored.insert(chunk.chunk) {
             return Folded::Known;

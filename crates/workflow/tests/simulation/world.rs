@@ -287,7 +287,8 @@ impl World {
     ///
     /// A lost answer is made good by asking again, for as long as the run waits for it. Nobody waits
     /// for the answer of a late copy of a job: lost as well, it would leave behind what nobody knows
-    /// of. These are the only two faults that this world does not add up.
+    /// of. Nor does anybody ask again for what amends a run that has ended. These are the only faults
+    /// that this world does not add up.
     pub(crate) fn unawaited(&self, event: &Event) -> bool {
         let kind = match &event.fact {
             Fact::BalancingSet { enabled: false } => "set_balancing",
@@ -427,7 +428,7 @@ impl World {
                 self.dead.insert((node, kind), u64::MAX);
             }
         }
-        if self.chance.happens(faults.job_lost) && !self.queue.is_empty() {
+        if self.chance.happens(faults.job_lost) && !self.queue.is_empty() && !self.ended() {
             let nth = self.chance.index(self.queue.len());
             let subject = self
                 .queue
@@ -437,7 +438,7 @@ impl World {
                 .clone();
             self.queue.remove(&subject);
         }
-        if self.chance.happens(faults.queue_wiped) {
+        if self.chance.happens(faults.queue_wiped) && !self.ended() {
             self.queue.clear();
             let mut events = std::mem::take(&mut self.events);
             events.retain(|(_, event)| self.unawaited(event));

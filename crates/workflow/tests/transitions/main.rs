@@ -1,0 +1,8 @@
+//! Each transition and each verdict, one at a time.
+
+mod backup;
+mod case;
+mod limits;
+mod restore;
+mod shape;
+mod tidy;

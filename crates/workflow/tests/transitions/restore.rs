@@ -1,0 +1,326 @@
+//! A restore, from step to step.
+
+use protocol::{Event, Fact, Job, RunStatus};
+use workflow::{Input, Run};
+
+use crate::case::{
+    Case, balancing, batches, event, failed, found, labels, loaded, plan_of, prepared,
+    restore_spec, run_id, sealed,
+};
+
+#[test]
+fn a_restore_goes_from_step_to_step() {
+    let mut case = Case::restore();
+    assert_eq!(
+        (case.due(), case.stage().as_str()),
+        (vec!["inspect n1".to_owned()], "INIT")
+    );
+    case.tell(1, Fact::Inspected(found(2, true)));
+    assert_eq!(
+        (case.due(), case.stage().as_str()),
+        (vec!["plan_restore n1".to_owned()], "PLAN")
+    );
+    case.tell(1, batches(&[("dc1", 2)]));
+    assert_eq!(case.due(), ["set_balancing n1 off"]);
+    case.tell(1, balancing(false));
+    assert_eq!(case.due(), ["prepare_node n1", "prepare_node n2"]);
+    assert_eq!(case.stage(), "PREPARE");
+    case.tell(2, prepared());
+    assert_eq!(case.due(), ["prepare_node n1"]);
+    case.tell(1, prepared());
+    assert_eq!(case.due(), ["load_batch dc1 #0", "load_batch dc1 #1"]);
+    assert_eq!(case.stage(), "DATA");
+    case.tell(2, loaded(1));
+    assert_eq!(case.due(), ["load_batch dc1 #0"]);
+    case.tell(2, loaded(0));
+    assert_eq!(
+        case.due(),
+        ["put_back n1", "put_back n2", "set_balancing n1 on"]
+    );
+    assert_eq!(case.stage(), "PUT_BACK");
+    case.tell(1, balancing(true));
+    case.tell(1, Fact::NodePutBack);
+    assert_eq!(
+        (case.due(), case.run.status()),
+        (vec!["put_back n2".to_owned()], RunStatus::Running)
+    );
+    case.tell(2, Fact::NodePutBack);
+    assert_eq!(case.end(), (RunStatus::Done, String::new()));
+    assert_eq!((case.due(), case.stage().as_str()), (Vec::new(), "DONE"));
+    let report = case.run.report();
+    assert_eq!(
+        (
+            report.restored,
+            report.size,
+            report.parts_done,
+            report.parts
+        ),
+        (200, 400, 2, 2)
+    );
+    assert_eq!(
+        (report.hosts[1].restored, report.hosts[1].download_ms),
+        (200, 10)
+    );
+}
+
+#[test]
+fn balancing_is_left_alone_where_no_table_to_be_restored_is_on_tablets() {
+    let mut found = found(1, true);
+    found.units[0].keyspace = "other".to_owned();
+    let mut case = Case::restore();
+    case.tell(1, Fact::Inspected(found));
+    case.tell(1, batches(&[("dc1", 1)]));
+    assert_eq!(case.due(), ["prepare_node n1"]);
+}
+
+#[test]
+fn each_datacenter_loads_its_own_batches() {
+    let mut found = found(3, false);
+    found.nodes[2].dc = "dc2".to_owned();
+    let mut case = Case::restore();
+    case.tell(1, Fact::Inspected(found));
+    let due = case.run.due();
+    let [Job::PlanRestore(job)] = due.as_slice() else {
+        panic!("{due:?}")
+    };
+    let dcs: Vec<(&str, u32)> = job
+        .dcs
+        .iter()
+        .map(|dc| (dc.dc.as_str(), dc.nodes))
+        .collect();
+    assert_eq!(dcs, [("dc1", 2), ("dc2", 1)]);
+    case.tell(1, batches(&[("dc1", 1), ("dc2", 2)]));
+    case.tell_all(1..=3, &prepared());
+    assert_eq!(
+        case.due(),
+        [
+            "load_batch dc1 #0",
+            "load_batch dc2 #1",
+            "load_batch dc2 #2"
+        ]
+    );
+    case.tell(3, loaded(1));
+    assert_eq!(case.due(), ["load_batch dc1 #0", "load_batch dc2 #2"]);
+}
+
+/// Why a restore fails whose inspection and plan are these.
+fn error(found: protocol::Inspected, plan: Option<Fact>) -> String {
+    let mut case = Case::restore();
+    case.tell(1, Fact::Inspected(found));
+    if let Some(plan) = plan {
+        case.tell(1, plan);
+    }
+    assert_eq!(
+        (case.run.status(), case.due()),
+        (RunStatus::Error, Vec::new())
+    );
+    case.end().1
+}
+
+#[test]
+fn a_restore_that_cannot_begin_says_why() {
+    let mut down = found(3, false);
+    down.nodes[1].up = false;
+    let text = "a restore needs every node of the cluster it goes to";
+    assert_eq!(error(down.clone(), None), format!("n2 is down: {text}"));
+    down.nodes[2].up = false;
+    assert_eq!(error(down, None), format!("n2 is down, and 1 more: {text}"));
+    assert_eq!(
+        error(found(0, false), None),
+        "the cluster to restore into has no nodes"
+    );
+    let mut twice = found(2, false);
+    twice.nodes[0].node = twice.nodes[1].node;
+    assert_eq!(error(twice, None), "the inspection names n2 twice");
+    let mut spec = restore_spec();
+    spec.request.location.clear();
+    let mut nowhere = Case::of(Run::restore(spec));
+    nowhere.tell(1, Fact::Inspected(found(1, false)));
+    assert_eq!(nowhere.end().1, "no location says where the backup lies");
+}
+
+#[test]
+fn a_restore_of_nothing_is_an_error() {
+    let text = "nothing to restore: backup sm_20260101000000UTC holds no data";
+    assert_eq!(error(found(2, true), Some(batches(&[]))), text);
+    assert_eq!(error(found(2, true), Some(batches(&[("dc1", 0)]))), text);
+    let mut spec = restore_spec();
+    spec.request.keyspace = vec!["shop".to_owned(), "!shop.tmp".to_owned()];
+    let mut case = Case::of(Run::restore(spec));
+    case.tell(1, Fact::Inspected(found(1, false)));
+    case.tell(1, batches(&[]));
+    assert_eq!(
+        case.end(),
+        (RunStatus::Error, format!("{text} of shop, !shop.tmp"))
+    );
+}
+
+#[test]
+fn a_plan_that_contradicts_itself_is_an_error() {
+    let unknown = error(found(2, false), Some(batches(&[("dc1", 1), ("dc9", 2)])));
+    let text = "the restore's plan contradicts itself: 2 batches from 1 on for datacenter dc9, where \
+                number 1 was next";
+    assert_eq!(unknown, text);
+    for (first, count) in [(1, 1), (0, u32::MAX), (u32::MAX, 1)] {
+        let Fact::RestorePlanned(mut plan) = batches(&[("dc1", 1)]) else {
+            unreachable!()
+        };
+        (plan.dcs[0].first, plan.dcs[0].count) = (first, count);
+        let cause = error(found(2, false), Some(Fact::RestorePlanned(plan)));
+        assert!(cause.contains("contradicts itself"), "{cause}");
+    }
+}
+
+#[test]
+fn a_failed_batch_fails_the_run_and_everything_is_put_back() {
+    let mut case = Case::loading();
+    case.tell(2, failed("load_batch", 1));
+    assert_eq!(case.run.status(), RunStatus::Running);
+    assert_eq!(
+        case.due(),
+        ["put_back n1", "put_back n2", "set_balancing n1 on"]
+    );
+    case.tell_all(1..=2, &Fact::NodePutBack);
+    case.tell(1, balancing(true));
+    let cause = "n2 failed at load_batch of batch 1: the disk is full";
+    assert_eq!(case.end(), (RunStatus::Error, cause.to_owned()));
+}
+
+#[test]
+fn before_anything_was_prepared_nothing_is_put_back() {
+    let mut case = Case::restore();
+    case.tell(1, Fact::Inspected(found(2, true)));
+    case.tell(1, failed("plan_restore", 0));
+    assert_eq!(
+        case.end(),
+        (
+            RunStatus::Error,
+            "n1 failed at plan_restore: the disk is full".to_owned()
+        )
+    );
+}
+
+#[test]
+fn a_restore_can_be_stopped_until_all_is_loaded() {
+    let mut case = Case::loading();
+    assert!(case.stop());
+    assert!(!case.stop());
+    assert_eq!(case.run.status(), RunStatus::Stopping);
+    assert_eq!(
+        case.due(),
+        ["put_back n1", "put_back n2", "set_balancing n1 on"]
+    );
+    case.tell(1, loaded(0));
+    case.tell_all(1..=2, &Fact::NodePutBack);
+    case.tell(1, balancing(true));
+    assert_eq!(case.end(), (RunStatus::Stopped, String::new()));
+    assert_eq!(
+        case.run.report().parts_done,
+        1,
+        "what was loaded while stopping counts"
+    );
+
+    let mut late = Case::putting_back();
+    assert!(!late.stop());
+    late.tell_all(1..=2, &Fact::NodePutBack);
+    late.tell(1, balancing(true));
+    assert_eq!(late.run.status(), RunStatus::Done);
+}
+
+#[test]
+fn an_event_told_again_changes_nothing() {
+    let mut case = Case::restore();
+    let history = [
+        (1, Fact::Inspected(found(2, true))),
+        (1, batches(&[("dc1", 2)])),
+        (1, balancing(false)),
+        (1, prepared()),
+        (2, prepared()),
+        (1, loaded(0)),
+        (2, loaded(1)),
+        (1, Fact::NodePutBack),
+        (2, Fact::NodePutBack),
+        (1, balancing(true)),
+    ];
+    for (step, (number, fact)) in history.iter().enumerate() {
+        assert!(case.tell(*number, fact.clone()), "step {step} is news");
+        let once = case.clone();
+        for (number, fact) in &history[..=step] {
+            // What is changed again after it was put back is news indeed: see `tidy`.
+            if step < 6 || (*fact != balancing(false) && *fact != prepared()) {
+                assert!(
+                    !case.tell(*number, fact.clone()),
+                    "{fact:?} again after step {step}"
+                );
+            }
+        }
+        assert_eq!(case.run, once.run);
+    }
+}
+
+#[test]
+fn events_that_come_before_their_time_are_passed_over() {
+    let mut case = Case::restore();
+    for fact in [
+        batches(&[("dc1", 2)]),
+        prepared(),
+        loaded(0),
+        Fact::NodePutBack,
+    ] {
+        assert!(!case.tell(1, fact));
+    }
+    case.tell(1, Fact::Inspected(found(1, false)));
+    for fact in [prepared(), loaded(0), Fact::NodePutBack] {
+        assert!(!case.tell(1, fact));
+    }
+    assert_eq!(case.due(), ["plan_restore n1"]);
+}
+
+#[test]
+fn what_no_history_explains_is_counted() {
+    let mut case = Case::loading();
+    for fact in [
+        loaded(3),
+        loaded(u32::MAX),
+        plan_of(1),
+        sealed(),
+        Fact::SnapshotTaken,
+    ] {
+        assert!(case.tell(1, fact));
+    }
+    assert!(case.tell(9, prepared()));
+    assert_eq!(
+        (case.run.report().impossible, case.run.status()),
+        (6, RunStatus::Running)
+    );
+}
+
+#[test]
+fn only_what_is_newly_due_has_to_be_published() {
+    let mut case = Case::loading();
+    let before = case.run.clone();
+    case.tell(1, loaded(0));
+    assert_eq!(labels(&case.run.jobs_after(&before)), Vec::<String>::new());
+    assert_eq!(case.due(), ["load_batch dc1 #1", "load_batch dc1 #2"]);
+}
+
+#[test]
+fn a_restore_goes_on_with_the_plan_it_had() {
+    let mut case = Case::restore();
+    case.tell(1, Fact::Inspected(found(1, false)));
+    case.stop();
+    let mut next = case
+        .run
+        .resume(run_id(2), 9_000_000)
+        .expect("it was stopped");
+    let inspected = Event {
+        run: run_id(2),
+        ..event(1, Fact::Inspected(found(1, false)))
+    };
+    next.apply(&Input::Event(&inspected));
+    let due = next.due();
+    let [Job::PlanRestore(job)] = due.as_slice() else {
+        panic!("{due:?}")
+    };
+    assert_eq!((job.run, job.origin), (run_id(2), run_id(1)));
+}
