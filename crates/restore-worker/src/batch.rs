@@ -1,6 +1,7 @@
 //! One batch: downloaded, checked, loaded, and proven by a receipt.
 
 use std::{
+    hash::{DefaultHasher, Hash as _, Hasher as _},
     path::{Path, PathBuf},
     time::Instant,
 };
@@ -264,15 +265,11 @@ fn unique_id(origin: RunId, batch: u32, sstable: &str) -> Id {
         .get_timestamp()
         .map_or((0, 0), |time| time.to_unix());
     let seconds = seconds + GREGORIAN;
-    let hash = |seed: u8| {
-        let mut hasher = crc32fast::Hasher::new_with_initial(u32::from(seed));
-        hasher.update(origin.0.as_bytes());
-        hasher.update(&batch.to_be_bytes());
-        hasher.update(sstable.as_bytes());
-        u64::from(hasher.finalize())
-    };
+    // Without random keys, so that every attempt finds what an earlier one has downloaded.
+    let mut hasher = DefaultHasher::new();
+    (origin.0.as_bytes(), batch, sstable).hash(&mut hasher);
     // The two highest bits say that it is a UUID of the usual variant.
-    let node = ((hash(1) << 32 | hash(2)) & (u64::MAX >> 2)) | (1 << 63);
+    let node = (hasher.finish() & (u64::MAX >> 2)) | (1 << 63);
     let text = format!(
         "{}_{}_{}{}",
         base36(seconds / DAY, 4),
