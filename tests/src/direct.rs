@@ -2,7 +2,6 @@
 //! nothing, so that it is measured alone.
 
 use std::{
-    collections::BTreeMap,
     path::Path,
     time::{Duration, Instant},
 };
@@ -82,32 +81,53 @@ impl Direct {
         &self.sim.nodes[0].data
     }
 
+    /// The node.
+    #[must_use]
+    pub fn node(&self) -> NodeId {
+        self.node
+    }
+
     /// Has SSTables uploaded, each a list of files; gives how long it took.
     ///
     /// # Errors
-    /// When they are not all proven within `limit`, or a proof is wrong; with the uploader's log.
+    /// As [`Self::upload_chunks`].
     pub async fn upload(&self, sstables: &[Vec<ChunkFile>], limit: Duration) -> Result<Duration> {
+        let chunks = (0..).zip(sstables.chunks(CHUNK));
+        let chunks = chunks.map(|(chunk, sstables)| Chunk {
+            chunk,
+            files: sstables.iter().flatten().cloned().collect(),
+        });
         let run = RunId::generate();
-        let mut chunks = BTreeMap::new();
-        for (chunk, sstables) in (0..).zip(sstables.chunks(CHUNK)) {
-            let files = sstables.iter().flatten().cloned().collect();
-            let plan = Chunk { chunk, files };
-            let key = OwnKey::Chunk(run, self.node, chunk).to_string();
+        self.upload_chunks(run, &chunks.collect::<Vec<_>>(), limit)
+            .await
+    }
+
+    /// Has chunks uploaded; gives how long it took.
+    ///
+    /// # Errors
+    /// When they are not all proven within `limit`, or a proof is wrong; with the uploader's log.
+    pub async fn upload_chunks(
+        &self,
+        run: RunId,
+        chunks: &[Chunk],
+        limit: Duration,
+    ) -> Result<Duration> {
+        for plan in chunks {
+            let key = OwnKey::Chunk(run, self.node, plan.chunk).to_string();
             self.null.put(&key, plan.to_json());
-            chunks.insert(chunk, plan);
         }
         let began = Instant::now();
         let cluster = ClusterId::generate();
-        for &chunk in chunks.keys() {
+        for plan in chunks {
             let job = Upload {
                 cluster,
                 run,
                 origin: run,
                 node: self.node,
                 location: "s3:thetis".parse()?,
-                chunk,
+                chunk: plan.chunk,
             };
-            self.queue.publish_job(&Job::Upload(job)).await?;
+            self.publish(Job::Upload(job)).await?;
         }
         let proven = eventually("all receipts", limit, async || {
             let receipts = self.null.below(&OwnKey::receipts(run, self.node)).len();
@@ -117,17 +137,26 @@ impl Direct {
         proven.await.with_context(|| self.uploader.log())?;
         let took = began.elapsed();
         let stored = self.null.below("backup/sst/");
-        for (chunk, plan) in chunks {
-            let key = OwnKey::Receipt(run, self.node, chunk).to_string();
+        for plan in chunks {
+            let key = OwnKey::Receipt(run, self.node, plan.chunk).to_string();
             let body = self.null.body(&key).context("a receipt is kept")?;
             let receipt = Receipt::from_json(&body)?;
-            ensure!(receipt.files.len() == plan.files.len(), "chunk {chunk}");
-            for file in plan.files {
+            ensure!(receipt.files.len() == plan.files.len(), "{key}");
+            for file in &plan.files {
                 let found = stored.get(&file.key).copied();
                 ensure!(found == Some(file.bytes), "{}: {found:?}", file.key);
             }
         }
         Ok(took)
+    }
+
+    /// Gives the uploader a job.
+    ///
+    /// # Errors
+    /// When NATS does not take it.
+    pub async fn publish(&self, job: Job) -> Result<()> {
+        self.queue.publish_job(&job).await?;
+        Ok(())
     }
 
     /// The most memory the uploader ever had, in bytes.
