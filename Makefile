@@ -28,7 +28,8 @@ check: ## what CI checks before it tests: format, lints, dependencies, docs
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps
 
 .PHONY: bench
-bench: ## measure the upload path against a server that stores nothing
+bench: ## measure the upload path against a server that stores nothing, beside rclone
+	@tools/deps.sh nats rclone
 	$(CARGO) build --locked --release --workspace --bins
 	@"$${CARGO_TARGET_DIR:-target}/release/bench"
 
