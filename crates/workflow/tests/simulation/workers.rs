@@ -3,7 +3,8 @@
 
 use protocol::{
     BatchLoaded, ChunkStored, DcBatches, Event, Fact, Failed, Indexed, Inspected, Job, NodeId,
-    NodeInfo, NodePrepared, RestorePlanned, Sealed, TableRef, TableSize, Unit, WorkerKind,
+    NodeInfo, NodePrepared, RestorePlanned, RunId, Sealed, SnapshotTag, TableRef, TableSize, Unit,
+    WorkerKind,
 };
 use workflow::survives_stop;
 
@@ -345,6 +346,14 @@ impl World {
                     .push(format!("seal asked for without receipt {missing:?}"));
                 return Err(Trouble::Refuse("a receipt is missing".to_owned()));
             }
+            if !self
+                .hosts()
+                .iter()
+                .all(|node| self.stored(job.origin, &job.tag, *node))
+            {
+                self.wrongs
+                    .push(format!("{} sealed before all is stored", job.node));
+            }
             self.bucket.receipts.retain(|chunk| !list.contains(chunk));
             self.bucket.plans.remove(&(job.origin, job.node));
             self.bucket.manifests.insert(key.clone(), list);
@@ -356,11 +365,32 @@ impl World {
         }))
     }
 
+    /// The nodes of the run; none once its state was wiped, since it then may begin anew with others
+    /// while late jobs of its first attempt are still carried out.
+    fn hosts(&self) -> Vec<NodeId> {
+        let run = self.run().filter(|_| self.wipes == 0);
+        run.map(|run| run.report().hosts.iter().map(|host| host.node).collect())
+            .unwrap_or_default()
+    }
+
+    /// Whether all that a node has planned to upload is stored.
+    fn stored(&self, origin: RunId, tag: &SnapshotTag, node: NodeId) -> bool {
+        let has_all = |chunks: &u32| {
+            (0..*chunks).all(|chunk| self.bucket.receipts.contains(&(origin, node, chunk)))
+        };
+        self.bucket.manifests.contains_key(&(tag.clone(), node))
+            || self.bucket.plans.get(&(origin, node)).is_some_and(has_all)
+    }
+
     /// A snapshot goes only when no node needs its own any more.
     fn check_drop(&mut self, job: &protocol::DropSnapshot) {
-        let hosts = self.run().map(|run| run.report().hosts).unwrap_or_default();
-        let sealed = |node| self.bucket.manifests.contains_key(&(job.tag.clone(), node));
-        if !sealed(job.node) || !hosts.iter().all(|host| sealed(host.node)) {
+        let hosts = self.hosts();
+        let sealed = |node: &NodeId| {
+            self.bucket
+                .manifests
+                .contains_key(&(job.tag.clone(), *node))
+        };
+        if !sealed(&job.node) || !hosts.iter().all(sealed) {
             self.wrongs
                 .push(format!("snapshot of {} dropped while needed", job.node));
         }
