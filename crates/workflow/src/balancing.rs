@@ -231,7 +231,7 @@ impl Balancing {
 
 impl TurningOn {
     fn failed(&mut self, reason: &str, ring: &Ring, now_ms: u64) {
-        let _paused = self.undo.failed(reason, now_ms);
+        let _paused = self.undo.failed(reason);
         self.tried.insert(self.node);
         match candidates(self.node, ring).find(|node| !self.tried.contains(node)) {
             Some(next) => self.tell(next, now_ms),

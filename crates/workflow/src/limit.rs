@@ -41,9 +41,8 @@ pub const ABSENT_INSPECT_MS: u64 = 30 * SECOND;
 pub const PAUSE_MS: u64 = 30 * SECOND;
 
 /// Longer than an answer is on its way from a worker to the run. Something that was put back, and
-/// then changed once more, is put back again only after so long. Ten seconds, and as much as a
-/// run's clock may be behind when an event is folded in.
-pub const ANSWER_MS: u64 = 10 * SECOND + GRAIN_MS;
+/// then changed once more, is put back again only after so long.
+pub const ANSWER_MS: u64 = 10 * SECOND;
 
 /// The most that one tick adds to a run's clock. Time in which nobody ticked (no scheduler was
 /// running, or the wall clock was set) counts against nobody; below [`ABSENT_MS`], so that no one

@@ -27,9 +27,11 @@ pub(crate) struct Undo {
 #[serde(rename_all = "snake_case")]
 enum State {
     Asked,
-    /// To be asked for again at this time; no acknowledgement is believed before.
+    /// To be asked for again after a pause; no acknowledgement is believed before. It begins with
+    /// the next tick: the clock may be behind when an event is folded in.
     Paused {
-        until_ms: u64,
+        pause_ms: u64,
+        until_ms: Option<u64>,
     },
     Done,
     GivenUp,
@@ -83,23 +85,25 @@ impl Undo {
         if !self.open() {
             self.since_ms = now_ms;
         }
-        let until_ms = now_ms + limit::ANSWER_MS;
-        match self.state {
-            State::Paused { until_ms: already } if already >= until_ms => return Folded::Known,
-            State::Asked | State::Paused { .. } | State::Done | State::GivenUp => {
-                self.state = State::Paused { until_ms };
-            }
+        let paused = State::Paused {
+            pause_ms: limit::ANSWER_MS,
+            until_ms: None,
+        };
+        if self.state == paused {
+            return Folded::Known;
         }
+        self.state = paused;
         Folded::Changed
     }
 
     /// It could not be put back, says an event: not now.
-    pub(crate) fn failed(&mut self, reason: &str, now_ms: u64) -> Folded {
+    pub(crate) fn failed(&mut self, reason: &str) -> Folded {
         match self.state {
             State::Asked => {
                 reason.clone_into(&mut self.reason);
                 self.state = State::Paused {
-                    until_ms: now_ms + limit::PAUSE_MS,
+                    pause_ms: limit::PAUSE_MS,
+                    until_ms: None,
                 };
                 Folded::Changed
             }
@@ -107,15 +111,17 @@ impl Undo {
         }
     }
 
-    /// Asks again if a pause is over; true if so.
+    /// Begins a pause, or asks again if it is over; true if so.
     pub(crate) fn tick(&mut self, now_ms: u64) -> bool {
-        match self.state {
-            State::Paused { until_ms } if until_ms <= now_ms => {
-                self.ask_again(now_ms);
-                true
-            }
-            State::Paused { .. } | State::Asked | State::Done | State::GivenUp => false,
+        match &mut self.state {
+            State::Paused { pause_ms, until_ms } => match *until_ms {
+                None => *until_ms = Some(now_ms + *pause_ms),
+                Some(until_ms) if until_ms <= now_ms => self.ask_again(now_ms),
+                Some(_) => return false,
+            },
+            State::Asked | State::Done | State::GivenUp => return false,
         }
+        true
     }
 
     pub(crate) fn give_up(&mut self) {

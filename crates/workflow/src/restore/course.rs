@@ -116,9 +116,8 @@ impl Course for Restore {
 
     fn job_failed(&mut self, wait: &Wait, node: Option<NodeId>, failed: &Failed) {
         if let (Step::PutBack, Who::Node(node)) = (wait.step, &wait.who) {
-            let now_ms = self.life.now_ms();
             if let Some(undo) = self.hosts.get_mut(node).and_then(|host| host.back.as_mut()) {
-                let _paused = undo.failed(&failed.reason, now_ms);
+                let _paused = undo.failed(&failed.reason);
             }
             return;
         }
