@@ -61,6 +61,21 @@ impl Bucket {
         }
     }
 
+    /// The whole of a small object.
+    pub(crate) async fn read(&self, key: &str) -> Result<Vec<u8>, String> {
+        match self {
+            Self::Dir(root) => match fs::read(root.join(key)).await {
+                Err(e) if e.kind() == io::ErrorKind::NotFound => Err(refused(404, "Not Found")),
+                other => other.map_err(local),
+            },
+            Self::S3(url) => {
+                let response = answered(HTTP.get(format!("{url}/{key}")).send().await)?;
+                let bytes = response.bytes().await.map_err(|e| failed(&e))?;
+                Ok(bytes.to_vec())
+            }
+        }
+    }
+
     /// Writes the object `key` to a new file.
     pub(crate) async fn get(&self, key: &str, path: &Path) -> Result<(), String> {
         match self {

@@ -20,8 +20,9 @@ use crate::fault::Faults;
 use crate::load;
 use crate::node::Node;
 use crate::record::Recorder;
-use crate::schema::{Kind, Model};
+use crate::schema::{Kind, Model, Table};
 use crate::server::{self, Doors};
+use crate::tablets::Running;
 use crate::topology::Placement;
 
 /// Everything the nodes' servers and the admin server share.
@@ -40,6 +41,8 @@ pub(crate) struct Sim {
     /// Last timestamp given to a row.
     clock: AtomicI64,
     pub(crate) started: Instant,
+    /// Tablet-aware restores in flight, by table.
+    pub(crate) restores: Mutex<HashMap<Uuid, Arc<Running>>>,
     /// Build states of views other than `SUCCESS`, by keyspace and view.
     pub(crate) view_builds: Mutex<HashMap<(String, String), String>>,
 }
@@ -92,6 +95,26 @@ impl Sim {
             kind: table.kind,
             tablets: table.tablets.len(),
             placement: Arc::clone(placement),
+        })
+    }
+
+    /// Changes a table of the schema and forgets who owned its rows.
+    pub(crate) fn alter<T>(
+        &self,
+        keyspace: &str,
+        name: &str,
+        change: impl FnOnce(&mut Table) -> T,
+    ) -> Result<T, Error> {
+        self.change(|model| {
+            let found = model.keyspaces.get_mut(keyspace);
+            let table = found
+                .and_then(|ks| ks.tables.get_mut(name))
+                .ok_or_else(|| Error::settings(format!("no table `{keyspace}.{name}`")))?;
+            let result = change(table);
+            let mut placements = self.placements.lock().expect("no panic while held");
+            placements.remove(&table.id);
+            model.schema_version = Uuid::new_v4();
+            Ok(result)
         })
     }
 
@@ -268,6 +291,7 @@ fn assemble(mut config: Config, model: Model) -> Result<Sim, Error> {
         stop: CancellationToken::new(),
         clock: AtomicI64::new(0),
         started: Instant::now(),
+        restores: Mutex::default(),
         view_builds: Mutex::default(),
     })
 }

@@ -80,6 +80,8 @@ pub struct Config {
     pub release: String,
     /// From the answer of a load-and-stream refresh until its files vanish from `upload/`.
     pub unlink_delay: Duration,
+    /// Between two looks of a tablet-aware restore at its progress and at the tablets; 5 s in ScyllaDB.
+    pub restore_tick: Duration,
     /// Whether load-and-stream with `skip_cleanup` leaves the shard "loading" until restart, as ScyllaDB does.
     pub wedge: bool,
     /// Object storage endpoints all nodes are configured with, by name.
@@ -104,6 +106,7 @@ impl Config {
             ids: Ids::Uuid,
             release: "2026.4.0-0.20260821.f4a4091ca28e".into(),
             unlink_delay: Duration::from_millis(200),
+            restore_tick: Duration::from_millis(100),
             wedge: false,
             endpoints: BTreeMap::new(),
         }

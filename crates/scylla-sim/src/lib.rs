@@ -85,20 +85,26 @@
 //! * `PUT /nodes/{node}/schema_version` `{"version": uuid|null}`: disagrees with the others, or no longer.
 //! * `PUT /nodes/{node}/mode` `{"mode": "NORMAL"}`, `PUT /nodes/{node}/config` `{"entry": value|null}`.
 //! * `PUT /nodes/{node}/endpoints` `{"name": "/directory" | null}`: object storage endpoints; null for an S3 server.
-//! * `PUT /nodes/{node}/trouble` `[{"operation": "backup"|"download_sstables", "after"?: 0, "times"?: 0, "error"?: text,
+//! * `PUT /nodes/{node}/trouble` `[{"operation": "backup"|"download_sstables"|"restore_tablets", "after"?: 0, "times"?: 0, "error"?: text,
 //!   "step_ms"?: 0}]`: the next `times` native tasks fail with `error` after `after` files (or batches), or are stuck
 //!   for ever without `error`; every task waits `step_ms` before each file or batch.
 //!
 //! # REST API
 //! What backups and restores use: identity, topology, keyspaces and tables, snapshots, flush, compaction and
 //! balancing switches, repair (succeeds at once, changes nothing), task manager, refresh, configuration, native
-//! backup and restore. The object store of the latter is a directory (`--endpoint name=/dir`; a bucket is a folder
+//! backup and restore, tablet-aware restore. The object store of these is a directory (`--endpoint name=/dir`; a bucket is a folder
 //! that has to exist) or an S3 server that takes unsigned requests (`--endpoint http://host:port`).
 //!
+//! `tablets/restore` splits or merges the table to the tablet count of the manifests when balancing is on, and
+//! waits while it is off; unlike the real one it can be aborted then. Who joined a restore that is aborted on
+//! another node fails like it. The table's hint (`GET /cluster`: `hint`) comes back afterwards, the tablet count does
+//! not. SSTables that a replica has already (by their id) are left out. All replicas have to be in the called
+//! node's datacenter and up.
+//!
 //! # Not here
-//! CQL, metrics, authentication. Cluster-wide snapshots and backups (`tablets/snapshots`, `tablets/backup`) and
-//! tablet-aware restore (`tablets/restore`) answer 404, as older versions do. The incremental backups switch is
-//! only remembered. Tablets neither split nor move; views are never built from their base tables.
+//! CQL, metrics, authentication. Cluster-wide snapshots and backups (`tablets/snapshots`, `tablets/backup`)
+//! answer 404, as older versions do. The incremental backups switch is
+//! only remembered. Tablets do not move, and split or merge only for `tablets/restore`; views are never built from their base tables.
 
 mod admin;
 mod answer;
@@ -121,6 +127,7 @@ mod server;
 mod snapshot;
 mod sstable;
 mod stream;
+mod tablets;
 mod task;
 mod topology;
 

@@ -58,6 +58,9 @@ struct Options {
     /// From a refresh's answer until its files vanish, milliseconds
     #[arg(long, default_value_t = 200)]
     unlink_delay_ms: u64,
+    /// Between two steps of a tablet-aware restore's progress, milliseconds
+    #[arg(long, default_value_t = 100)]
+    restore_tick_ms: u64,
     /// Let load-and-stream with `skip_cleanup` block its shard until restart
     #[arg(long)]
     wedge: bool,
@@ -97,6 +100,7 @@ impl Options {
         config.ids = self.ids;
         config.cluster_name = self.cluster_name;
         config.unlink_delay = Duration::from_millis(self.unlink_delay_ms);
+        config.restore_tick = Duration::from_millis(self.restore_tick_ms);
         config.wedge = self.wedge;
         if let Some(release) = self.release {
             config.release = release;

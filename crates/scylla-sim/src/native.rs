@@ -39,13 +39,13 @@ pub(crate) static RESTORE: Operation = Operation {
 };
 
 /// What a task ends with when it is aborted.
-const ABORTED: &str = "seastar::abort_requested_exception (abort requested)";
+pub(crate) const ABORTED: &str = "seastar::abort_requested_exception (abort requested)";
 
 /// Trouble for coming native tasks of a node.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Trouble {
-    /// `backup` or `download_sstables`.
+    /// `backup`, `download_sstables` or `restore_tablets`.
     operation: String,
     /// Steps (files, or batches) that go well first.
     after: usize,
@@ -83,7 +83,7 @@ impl Fate {
     }
 
     /// Lets the step number `step` pass, fail, or hang.
-    async fn step(&self, step: usize) -> Result<(), String> {
+    pub(crate) async fn step(&self, step: usize) -> Result<(), String> {
         tokio::time::sleep(std::time::Duration::from_millis(self.trouble.step_ms)).await;
         match &self.trouble.error {
             _ if !self.struck || step < self.trouble.after => Ok(()),
@@ -253,7 +253,7 @@ pub(crate) async fn restore(
         fate.step(step).await?;
         let mut tables = Vec::new();
         for toc in tocs {
-            let (dir, name) = room.download(&order, toc).await?;
+            let (dir, name) = room.download(&order.bucket, &order.prefix, toc).await?;
             tables.push((dir, name));
         }
         let (sim, route) = (Arc::clone(&sim), route.clone());
@@ -311,17 +311,22 @@ impl Progress {
 }
 
 /// Where downloaded SSTables lie until they are streamed; removed when dropped.
-struct Room(PathBuf);
+pub(crate) struct Room(PathBuf);
 
 impl Room {
-    fn new(node: &Node, task: &Task) -> io::Result<Self> {
+    pub(crate) fn new(node: &Node, task: &Task) -> io::Result<Self> {
         let dir = node.data.with_file_name(format!("restore-{}", task.id));
         fs::create_dir_all(&dir)?;
         Ok(Self(dir))
     }
 
     /// Brings all files that a TOC lists; returns where they are and their name.
-    async fn download(&self, order: &Restore, toc: &str) -> Result<(PathBuf, Name), String> {
+    pub(crate) async fn download(
+        &self,
+        bucket: &Bucket,
+        prefix: &str,
+        toc: &str,
+    ) -> Result<(PathBuf, Name), String> {
         let (folder, file) = toc
             .rsplit_once('/')
             .map_or((String::new(), toc), |(folder, file)| {
@@ -333,12 +338,13 @@ impl Room {
             .ok_or_else(alien)?;
         let dir = self.0.join(uuid::Uuid::new_v4().to_string());
         fs::create_dir_all(&dir).map_err(|e| Fail::from(e).message)?;
-        let key = |component: &str| format!("{}/{folder}{}", order.prefix, name.file(component));
+        let slash = if prefix.is_empty() { "" } else { "/" };
+        let key = |component: &str| format!("{prefix}{slash}{folder}{}", name.file(component));
         let local = |component: &str| dir.join(name.file(component));
-        order.bucket.get(&key("TOC.txt"), &local("TOC.txt")).await?;
+        bucket.get(&key("TOC.txt"), &local("TOC.txt")).await?;
         let list = fs::read_to_string(local("TOC.txt")).map_err(|e| Fail::from(e).message)?;
         for component in list.lines().filter(|component| *component != "TOC.txt") {
-            order.bucket.get(&key(component), &local(component)).await?;
+            bucket.get(&key(component), &local(component)).await?;
         }
         Ok((dir, name))
     }

@@ -186,6 +186,13 @@ impl Replica {
         Ok(merged)
     }
 
+    /// Takes SSTables out and deletes their files.
+    pub(crate) fn retire(&self, old: &[Arc<SsTable>]) -> io::Result<()> {
+        self.live()
+            .retain(|table| !old.iter().any(|gone| Arc::ptr_eq(gone, table)));
+        old.iter().try_for_each(|table| table.unlink(&self.dir))
+    }
+
     /// Deletes all rows: files and memtable.
     pub(crate) fn truncate(&self) -> io::Result<()> {
         self.memtable().clear();

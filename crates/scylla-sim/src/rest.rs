@@ -9,6 +9,7 @@ mod refresh;
 mod repair;
 mod schema;
 mod snapshots;
+mod tablets;
 mod tasks;
 mod topology;
 
@@ -116,6 +117,7 @@ const ROUTES: &[&[Route]] = &[
     repair::ROUTES,
     tasks::ROUTES,
     native::ROUTES,
+    tablets::ROUTES,
     refresh::ROUTES,
     config::ROUTES,
 ];

@@ -31,6 +31,9 @@ pub(crate) struct Table {
     pub(crate) compressed: bool,
     /// Replicas of each tablet; empty for vnodes.
     pub(crate) tablets: Vec<Vec<usize>>,
+    /// `min_tablet_count` and `max_tablet_count`, which are always the same here.
+    #[serde(default)]
+    pub(crate) hint: Option<usize>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -81,6 +84,7 @@ impl Model {
                     base: None,
                     compressed: false,
                     tablets: Vec::new(),
+                    hint: None,
                 };
                 ((*table).to_owned(), table_)
             });
@@ -168,11 +172,16 @@ impl Model {
             ));
         }
         let tablets = if ks.tablets {
-            topology::place_tablets(&self.members, &ks.replication, wanted.tablets)?
+            topology::place_tablets(
+                &self.members,
+                &ks.replication,
+                wanted.tablets.unwrap_or(TABLETS),
+            )?
         } else {
             Vec::new()
         };
         let id = wanted.id.unwrap_or_else(time_uuid);
+        let hint = wanted.tablets.filter(|_| ks.tablets);
         let NewTable {
             kind,
             base,
@@ -188,6 +197,7 @@ impl Model {
                 base,
                 compressed,
                 tablets,
+                hint,
             },
         );
         self.schema_version = Uuid::new_v4();
@@ -201,8 +211,12 @@ pub(crate) struct NewTable {
     pub(crate) kind: Kind,
     pub(crate) base: Option<String>,
     pub(crate) compressed: bool,
-    pub(crate) tablets: usize,
+    /// None: [`TABLETS`], without a hint.
+    pub(crate) tablets: Option<usize>,
 }
+
+/// Tablets of a table that does not say.
+const TABLETS: usize = 8;
 
 pub(crate) fn no_keyspace(keyspace: &str) -> Error {
     Error::settings(format!("no keyspace `{keyspace}`"))

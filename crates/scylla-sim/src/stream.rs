@@ -1,5 +1,6 @@
 //! Load-and-stream: rows of SSTables from anywhere become new SSTables of their replicas.
 
+use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -146,7 +147,11 @@ pub(crate) fn text(dir: &Path, name: &Name, e: &io::Error) -> String {
 ///
 /// # Errors
 /// When a file cannot be read or a receiver is down; some rows may have arrived by then.
-pub(crate) fn batch(sim: &Sim, route: &Route, tables: &[(PathBuf, SsTable)]) -> io::Result<()> {
+pub(crate) fn batch<T: Borrow<SsTable>>(
+    sim: &Sim,
+    route: &Route,
+    tables: &[(PathBuf, T)],
+) -> io::Result<()> {
     let receivers = receivers(sim, route);
     let placement = &route.target.placement;
     let mut sink = Sink {
@@ -154,7 +159,9 @@ pub(crate) fn batch(sim: &Sim, route: &Route, tables: &[(PathBuf, SsTable)]) -> 
         target: &route.target,
         open: HashMap::new(),
     };
-    let tables = tables.iter().map(|(dir, table)| (dir.as_path(), table));
+    let tables = tables
+        .iter()
+        .map(|(dir, table)| (dir.as_path(), table.borrow()));
     merge::newest(tables, |entry, key, value| {
         let range = if placement.local {
             0

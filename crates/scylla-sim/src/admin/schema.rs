@@ -92,13 +92,7 @@ struct WantedTable {
     base: Option<String>,
     #[serde(default)]
     compressed: bool,
-    #[serde(default = "tablets")]
-    tablets: usize,
-}
-
-/// Tablets of a table that does not say.
-fn tablets() -> usize {
-    8
+    tablets: Option<usize>,
 }
 
 async fn create_table(State(sim): State<Arc<Sim>>, Json(wanted): Json<WantedTable>) -> Done<Value> {

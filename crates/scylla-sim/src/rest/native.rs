@@ -27,7 +27,11 @@ pub(super) const ROUTES: &[Route] = &[
 
 /// The bucket a call names, or what is thrown for an endpoint nobody configured.
 fn bucket(context: &Context, call: &Call) -> Result<Bucket, Fail> {
-    let name = call.text("endpoint");
+    open(context, call.text("endpoint"), call.text("bucket"))
+}
+
+/// A bucket of a configured endpoint.
+pub(super) fn open(context: &Context, name: &str, bucket: &str) -> Result<Bucket, Fail> {
     let endpoints = context.node.endpoints.lock().expect("no panic while held");
     let endpoint = endpoints.get(name).ok_or_else(|| {
         Fail::thrown(
@@ -35,11 +39,15 @@ fn bucket(context: &Context, call: &Call) -> Result<Bucket, Fail> {
             format!("endpoint {name} not found"),
         )
     })?;
-    Ok(Bucket::new(name, endpoint, call.text("bucket")))
+    Ok(Bucket::new(name, endpoint, bucket))
 }
 
 fn prefix(context: &Context, call: &Call) -> String {
-    let prefix = call.text("prefix");
+    checked(context, call, call.text("prefix"))
+}
+
+/// The prefix as it is, frowned upon where it makes odd keys.
+pub(super) fn checked(context: &Context, call: &Call, prefix: &str) -> String {
     if prefix.starts_with('/') || prefix.ends_with('/') {
         context.dislike(call, "a prefix with a slash at its end makes keys with two");
     }

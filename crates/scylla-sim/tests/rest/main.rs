@@ -8,5 +8,6 @@ mod harness;
 mod native;
 mod refresh;
 mod snapshots;
+mod tablets;
 mod topology;
 mod transport;

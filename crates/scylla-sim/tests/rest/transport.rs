@@ -14,7 +14,6 @@ async fn unknown_paths_and_wrong_methods_are_not_found() {
         "PUT /storage_service/snapshots?tag=T&kn=ks",
         "DELETE /storage_service/keyspaces",
         "GET /storage_service/cluster_name//",
-        "POST /storage_service/tablets/restore?keyspace=ks&table=t&snapshot=T",
         "POST /storage_service/tablets/backup?snapshot=T",
     ] {
         sim.fails(1, request, 404, "Not found").await;
