@@ -423,6 +423,7 @@ impl World {
         }
         if self.chance.happens(faults.node_lost) {
             self.nodes.get_mut(&node).expect("a node").lost = true;
+            self.last_words(node);
             for kind in kind {
                 self.kill((node, kind), 1);
                 self.dead.insert((node, kind), u64::MAX);
@@ -453,6 +454,24 @@ impl World {
         }
         if self.chance.happens(faults.stop) {
             self.control = true;
+        }
+    }
+
+    /// A node that is lost for good still tells what nobody would ask it for: see
+    /// [`World::unawaited`].
+    fn last_words(&mut self, node: NodeId) {
+        let told = self
+            .hands
+            .iter()
+            .filter(|hand| hand.worker.0 == node)
+            .filter_map(|hand| {
+                let Stage::Done(event) = &hand.stage else {
+                    return None;
+                };
+                self.unawaited(event).then(|| Event::clone(event))
+            });
+        for event in told.collect::<Vec<_>>() {
+            self.publish_event(event);
         }
     }
 
