@@ -19,7 +19,8 @@
 //!   publishes all of [`Run::due`], which is all the recovery there is.
 //! * Tick every open run at least every [`limit::STEP_MS`], with those of [`Run::needs`] that have
 //!   no living worker.
-//! * An event of a run that has ended: publish what [`Run::amends`] says.
+//! * An event of a run that has ended: publish what [`Run::amends`] says, and acknowledge the event
+//!   only when the queue took each job as new.
 //! * Let jobs that change a node's or cluster's switches be carried out and answered even when the
 //!   run is told to stop ([`survives_stop`]).
 //!

@@ -9,7 +9,7 @@ use protocol::{
     TaskId, WorkerKind, subject,
 };
 use uuid::Uuid;
-use workflow::{BackupSpec, RestoreSpec, Run, Spec};
+use workflow::{BackupSpec, RestoreSpec, Run, Spec, survives_stop};
 
 use crate::{
     chance::Chance,
@@ -429,18 +429,14 @@ impl World {
                 self.dead.insert((node, kind), u64::MAX);
             }
         }
-        if self.chance.happens(faults.job_lost) && !self.queue.is_empty() && !self.ended() {
+        if !self.ended() && self.chance.happens(faults.job_lost) {
             let nth = self.chance.index(self.queue.len());
-            let subject = self
-                .queue
-                .keys()
-                .nth(nth)
-                .expect("below its length")
-                .clone();
-            self.queue.remove(&subject);
+            if let Some(subject) = self.queue.keys().nth(nth).cloned() {
+                self.lose_jobs(|one| one == subject);
+            }
         }
-        if self.chance.happens(faults.queue_wiped) && !self.ended() {
-            self.queue.clear();
+        if !self.ended() && self.chance.happens(faults.queue_wiped) {
+            self.lose_jobs(|_| true);
             let mut events = std::mem::take(&mut self.events);
             events.retain(|(_, event)| self.unawaited(event));
             self.events = events;
@@ -455,6 +451,13 @@ impl World {
         if self.chance.happens(faults.stop) {
             self.control = true;
         }
+    }
+
+    /// Loses jobs, but none that has flipped a switch and not told: see [`World::unawaited`].
+    fn lose_jobs(&mut self, lost: impl Fn(&str) -> bool) {
+        let untold = |message: &Message| message.attempts > 0 && survives_stop(&message.job);
+        self.queue
+            .retain(|subject, message| !lost(subject) || untold(message));
     }
 
     /// A node that is lost for good still tells what nobody would ask it for: see
