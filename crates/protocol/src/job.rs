@@ -39,6 +39,22 @@ pub enum Job {
 }
 
 impl Job {
+    /// Every kind.
+    pub const KINDS: [&str; 12] = [
+        "request",
+        "inspect",
+        "set_balancing",
+        "take_snapshot",
+        "index",
+        "upload",
+        "seal",
+        "drop_snapshot",
+        "plan_restore",
+        "prepare_node",
+        "load_batch",
+        "put_back",
+    ];
+
     /// The kind, as it stands in the message and in its subject.
     #[must_use]
     pub fn kind(&self) -> &'static str {
@@ -55,6 +71,25 @@ impl Job {
             Self::PrepareNode(_) => "prepare_node",
             Self::LoadBatch(_) => "load_batch",
             Self::PutBack(_) => "put_back",
+        }
+    }
+
+    /// Whether it switches off what has to be switched on again, of which only its answer tells.
+    #[must_use]
+    pub fn switches_off(&self) -> bool {
+        match self {
+            Self::SetBalancing(job) => !job.enabled,
+            Self::PrepareNode(_) => true,
+            Self::Request(_)
+            | Self::Inspect(_)
+            | Self::TakeSnapshot(_)
+            | Self::Index(_)
+            | Self::Upload(_)
+            | Self::Seal(_)
+            | Self::DropSnapshot(_)
+            | Self::PlanRestore(_)
+            | Self::LoadBatch(_)
+            | Self::PutBack(_) => false,
         }
     }
 

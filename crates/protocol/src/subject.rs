@@ -6,7 +6,7 @@
 //!   is published.
 //! * `thetis.event.<kind>.<cluster>.<run>`.
 
-use crate::{ClusterId, Event, Job, NodeId};
+use crate::{ClusterId, Event, Job, NodeId, RunId};
 
 /// All jobs.
 pub const JOBS: &str = "thetis.job.>";
@@ -63,10 +63,17 @@ pub fn for_dc(kind: &str, cluster: ClusterId, dc: &str) -> String {
     format!("thetis.job.{kind}.{cluster}.{}.>", dc_token(dc))
 }
 
-/// Every job of one run, whatever its kind.
+/// Every job of one run that may be removed from the queue: all but those that switch something or
+/// put it back. One that is in hand may have switched it and not told yet, and one that waits may
+/// be there to put back what came after the run's end.
 #[must_use]
-pub fn of_run(cluster: ClusterId, run: crate::RunId) -> String {
-    format!("thetis.job.*.{cluster}.*.{run}.*")
+pub fn removable(cluster: ClusterId, run: RunId) -> Vec<String> {
+    let switches = ["set_balancing", "prepare_node", "put_back"];
+    Job::KINDS
+        .into_iter()
+        .filter(|kind| !switches.contains(kind))
+        .map(|kind| format!("thetis.job.{kind}.{cluster}.*.{run}.*"))
+        .collect()
 }
 
 /// A datacenter's name as a token: what NATS gives a meaning to is written as `=XX`.

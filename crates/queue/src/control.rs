@@ -65,19 +65,24 @@ impl Controls {
         drop(self.current.clone().wait_for(|current| *current).await);
     }
 
-    /// Takes a job in hand. `None` if its run was stopped and the job is not one that tidies up.
-    pub(crate) fn take(&self, job: &Job) -> Option<InHand> {
+    /// Takes a job in hand, handed out for the `attempt`th time. `None` if its run was stopped and
+    /// the job is not one that tidies up.
+    pub(crate) fn take(&self, job: &Job, attempt: u64) -> Option<InHand> {
         let (_, run) = job.owner();
+        let mut runs = lock(&self.runs);
+        let over = runs.stopped.contains(&run);
+        // Handed out for the first time, it cannot have switched off anything yet.
+        let fresh = attempt == 1 && job.switches_off();
+        if over && (fresh || !tidies(job)) {
+            return None;
+        }
         if tidies(job) {
             return Some(InHand {
                 runs: None,
                 run,
+                over,
                 stop: CancellationToken::new(),
             });
-        }
-        let mut runs = lock(&self.runs);
-        if runs.stopped.contains(&run) {
-            return None;
         }
         let held = runs.in_hand.entry(run).or_insert_with(|| Held {
             jobs: 0,
@@ -88,13 +93,14 @@ impl Controls {
             stop: held.stop.clone(),
             runs: Some(Arc::clone(&self.runs)),
             run,
+            over,
         })
     }
 }
 
-/// A job that switches something, or puts it back, is done and answered also for a run that was
-/// stopped: only the answers tell what has to be put back. So is a request: whether it comes too
-/// late is the scheduler's to say.
+/// A job that may have switched something, or puts it back, is done and answered also for a run
+/// that was stopped: only the answers tell what has to be put back. So is a request: whether it
+/// comes too late is the scheduler's to say.
 fn tidies(job: &Job) -> bool {
     match job {
         Job::Request(_)
@@ -116,6 +122,8 @@ fn tidies(job: &Job) -> bool {
 pub(crate) struct InHand {
     runs: Option<Arc<Mutex<Runs>>>,
     run: RunId,
+    /// Whether the run had been stopped before.
+    pub(crate) over: bool,
     /// Cancelled when the run is stopped.
     pub(crate) stop: CancellationToken,
 }

@@ -110,7 +110,7 @@ impl Drop for Delivery {
 impl<H: Handler> Desk<H> {
     /// Sees a job through.
     pub(crate) async fn handle(&self, job: Job, delivery: Delivery) {
-        let Some(hand) = self.controls.take(&job) else {
+        let Some(hand) = self.controls.take(&job, delivery.attempt) else {
             debug!("run was stopped, job dropped");
             return self.settle(&job, End::Drop, &delivery).await;
         };
@@ -128,7 +128,10 @@ impl<H: Handler> Desk<H> {
 
     /// Runs the handler, in a task of its own so that a busy or panicking one does no harm.
     async fn run(&self, job: Job, hand: &InHand, delivery: &Delivery) -> End {
-        let context = Context::new(delivery.attempt, self.stop.child_token());
+        let context = Context {
+            over: hand.over,
+            ..Context::new(delivery.attempt, self.stop.child_token())
+        };
         let (stop, alive) = (context.stop.clone(), context.alive.clone());
         let handler = Arc::clone(&self.handler);
         let work = async move { handler.handle(job, context).await };

@@ -26,9 +26,10 @@ const PAUSE: Duration = Duration::from_secs(5);
 
 impl Queue {
     /// Hands over events as they come, some at a time and in order, until `stop`. What `handler`
-    /// has not returned `Ok` for comes again, also after a crash and after a change of leader;
-    /// `name` is what listeners share that stand in for each other. The first to listen under a
-    /// name hears what is stored, a week back at most.
+    /// has not returned `Ok` for comes again, also after a crash and after a change of leader; so
+    /// do, after a pause, those whose places in the batch it returns. `name` is what listeners share
+    /// that stand in for each other. The first to listen under a name hears what is stored, a week
+    /// back at most.
     ///
     /// # Errors
     /// [`Error::Settings`], at once, if the name is empty.
@@ -40,7 +41,7 @@ impl Queue {
     ) -> Result<(), Error>
     where
         F: FnMut(Vec<Event>) -> W,
-        W: Future<Output = Result<(), E>>,
+        W: Future<Output = Result<Vec<usize>, E>>,
         E: Display,
     {
         if name.is_empty() {
@@ -59,9 +60,13 @@ impl Queue {
                 continue;
             }
             match handler(events).await {
-                Ok(()) => {
+                Ok(again) => {
                     pause = Duration::from_millis(250);
-                    answer(&messages, AckKind::Ack).await;
+                    let (again, done): (Vec<_>, Vec<_>) = (0..)
+                        .zip(messages)
+                        .partition(|(place, _)| again.contains(place));
+                    answer(&unnumbered(done), AckKind::Ack).await;
+                    answer(&unnumbered(again), AckKind::Nak(Some(PAUSE))).await;
                 }
                 Err(error) => {
                     warn!(count, %error, ?pause, "events not taken in, they will come again");
@@ -155,6 +160,10 @@ impl Queue {
 fn read(message: &jetstream::Message) -> Result<Event, protocol::DecodeError> {
     let encoding = trace::encoding(message.headers.as_ref())?;
     Event::decode(&message.payload, encoding)
+}
+
+fn unnumbered(messages: Vec<(usize, jetstream::Message)>) -> Vec<jetstream::Message> {
+    messages.into_iter().map(|(_, message)| message).collect()
 }
 
 /// Not confirmed: what gets lost comes again, and changes nothing then.

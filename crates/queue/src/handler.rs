@@ -37,6 +37,10 @@ pub trait Handler: Send + Sync + 'static {
 pub struct Context {
     /// How often the job has been handed out, this time included: 1 the first time.
     pub attempt: u64,
+    /// Whether the job's run was stopped or has ended. Only jobs that
+    /// [switch off](Job::switches_off) something, and those that tidy up, are handed out then. The
+    /// former have perhaps been done before: they are answered, but not done again.
+    pub over: bool,
     /// Cancelled when the job is to be left off: its run was stopped, this process shuts down, or
     /// it stalled. Answer with [`JobError::Stopped`].
     pub stop: CancellationToken,
@@ -50,6 +54,7 @@ impl Context {
     pub fn new(attempt: u64, stop: CancellationToken) -> Self {
         Self {
             attempt,
+            over: false,
             stop,
             alive: Alive::default(),
         }

@@ -96,8 +96,9 @@ impl Queue {
         }
     }
 
-    /// Removes the run's waiting jobs. One in hand is taken from its worker only by
-    /// [`Control::Stop`](protocol::Control::Stop). Publish what tidies up after this, not before.
+    /// Removes the run's waiting jobs, as far as they are [removable](subject::removable). A job in
+    /// hand is taken from its worker only by [`Control::Stop`](protocol::Control::Stop). Publish
+    /// what tidies up after this, not before.
     ///
     /// # Errors
     /// [`Error::Unavailable`].
@@ -106,8 +107,11 @@ impl Queue {
             |cause: BoxError| Error::unavailable("remove a run's waiting jobs", cause);
         let stream = self.shared.js.get_stream_no_info(streams::JOBS).await;
         let stream = stream.map_err(|e| unavailable(e.into()))?;
-        let purge = stream.purge().filter(subject::of_run(cluster, run));
-        purge.await.map(drop).map_err(|e| unavailable(e.into()))
+        for jobs in subject::removable(cluster, run) {
+            let purged = stream.purge().filter(jobs).await;
+            purged.map_err(|e| unavailable(e.into()))?;
+        }
+        Ok(())
     }
 
     /// Publishes to a stream and waits for its word, making the stream first if it is missing.

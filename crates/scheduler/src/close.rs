@@ -106,14 +106,12 @@ async fn tidy_up(app: &App, record: &Record) -> Result<(), String> {
         ..
     } = *record;
     let said = |error: queue::Error| Chain(&error).to_string();
-    if status != RunStatus::Done {
-        // Workers leave off what they have in hand.
-        app.ledger
-            .control
-            .put(&run.to_string(), &Control::Stop)
-            .await
-            .map_err(said)?;
-    }
+    // Workers leave off what they have in hand, and no late copy switches anything off any more.
+    app.ledger
+        .control
+        .put(&run.to_string(), &Control::Stop)
+        .await
+        .map_err(said)?;
     app.queue.purge_run(cluster, run).await.map_err(said)?;
     app.ledger.unlock(cluster, run).await.map_err(said)?;
     let bucket = |error: store::Error| error.to_string();

@@ -53,31 +53,37 @@ impl Open {
 pub(crate) type Alive = BTreeSet<(NodeId, WorkerKind)>;
 
 impl Term<'_> {
-    /// Folds events, in order, into the runs they belong to.
-    pub(crate) async fn fold(&mut self, events: Vec<Event>) -> Result<(), Lost> {
+    /// Folds events, in order, into the runs they belong to. Returns the places of those that are
+    /// to come again.
+    pub(crate) async fn fold(&mut self, events: Vec<Event>) -> Result<Vec<usize>, Lost> {
         self.app.metrics.events.inc_by(events.len() as u64);
-        let mut by_run: BTreeMap<RunId, Vec<Event>> = BTreeMap::new();
-        for event in events {
-            by_run.entry(event.run).or_default().push(event);
+        let mut by_run: BTreeMap<RunId, Vec<(usize, Event)>> = BTreeMap::new();
+        for (place, event) in events.into_iter().enumerate() {
+            by_run.entry(event.run).or_default().push((place, event));
         }
+        let mut again = Vec::new();
         for (run, events) in by_run {
             if self.open.contains_key(&run) {
-                for event in &events {
+                for (_, event) in &events {
                     self.refresh_nodes(event).await?;
                 }
                 self.advance(run, &mut |work| {
                     let mut changed = false;
-                    for event in &events {
+                    for (_, event) in &events {
                         changed |= work.apply(&Input::Event(event));
                     }
                     changed
                 })
                 .await?;
             } else {
-                self.amend(&events).await?;
+                for (place, event) in &events {
+                    if !self.amend(event).await? {
+                        again.push(*place);
+                    }
+                }
             }
         }
-        Ok(())
+        Ok(again)
     }
 
     /// Changes a run, and does what follows: saves it, publishes what has become due, and tidies up
@@ -179,8 +185,9 @@ impl Term<'_> {
         }
     }
 
-    /// Publishes jobs. What cannot be published now is left to the next sweep.
-    pub(crate) async fn publish(&self, jobs: Vec<Job>) {
+    /// Publishes jobs, and returns how many the queue took as new. What cannot be published now is
+    /// left to the next sweep.
+    pub(crate) async fn publish(&self, jobs: Vec<Job>) -> usize {
         let due = jobs.len();
         // Each future owns what it works with: closures over references are not general enough for
         // this future to be `Send`.
@@ -205,6 +212,7 @@ impl Term<'_> {
             }
         }
         debug!(due, new, failed, "published");
+        new
     }
 
     /// Keeps the cluster's record true: workers find their cluster by its nodes.
@@ -237,31 +245,31 @@ impl Term<'_> {
     }
 
     /// What comes after a run's end may have changed what the run had put back.
-    async fn amend(&self, events: &[Event]) -> Result<(), Lost> {
-        for event in events {
-            if !matches!(
-                event.fact,
-                Fact::BalancingSet { enabled: false } | Fact::NodePrepared(_)
-            ) {
-                continue;
-            }
-            let (cluster, run) = (event.cluster, event.run);
-            let ledger = &self.app.ledger;
-            let found = self.insist("look at an ended run", || async {
-                match ledger.run(cluster, run).await {
-                    Err(cause) if !cause.retry() => {
-                        error!(%run, error = %Chain(&cause), "a late event's run cannot be read");
-                        Ok(None)
-                    }
-                    found => found,
-                }
-            });
-            let work = found.await?.and_then(|(record, _)| record.work);
-            if let Some(work) = work {
-                self.publish(work.amends(event)).await;
-            }
+    ///
+    /// False if the event is to come again: an older copy of a job that amends it is in hand, and
+    /// may have had its effect before the change did.
+    async fn amend(&self, event: &Event) -> Result<bool, Lost> {
+        if !matches!(
+            event.fact,
+            Fact::BalancingSet { enabled: false } | Fact::NodePrepared(_)
+        ) {
+            return Ok(true);
         }
-        Ok(())
+        let (cluster, run) = (event.cluster, event.run);
+        let ledger = &self.app.ledger;
+        let found = self.insist("look at an ended run", || async {
+            match ledger.run(cluster, run).await {
+                Err(cause) if !cause.retry() => {
+                    error!(%run, error = %Chain(&cause), "a late event's run cannot be read");
+                    Ok(None)
+                }
+                found => found,
+            }
+        });
+        let work = found.await?.and_then(|(record, _)| record.work);
+        let jobs = work.map(|work| work.amends(event)).unwrap_or_default();
+        let amended = jobs.len();
+        Ok(self.publish(jobs).await == amended)
     }
 
     /// A user wants a run to stop.

@@ -111,8 +111,8 @@ pub(crate) struct Term<'a> {
     pub(crate) kept_house: Option<Instant>,
 }
 
-/// Events, and whom to tell that they are folded.
-type Batch = (Vec<Event>, oneshot::Sender<()>);
+/// Events, and whom to tell that they are folded, but for which that are to come again.
+type Batch = (Vec<Event>, oneshot::Sender<Vec<usize>>);
 
 /// What keeps a term busy.
 struct Inbox {
@@ -162,8 +162,8 @@ impl<'a> Term<'a> {
                 _ = inbox.timer.tick() => self.sweep().await?,
                 batch = inbox.events.recv() => {
                     let (events, done) = batch.ok_or(Lost::Deaf)?;
-                    self.fold(events).await?;
-                    let _nobody_waits = done.send(());
+                    let again = self.fold(events).await?;
+                    let _nobody_waits = done.send(again);
                 }
                 Some(fed) = inbox.feeding.join_next() => {
                     if let Err(cause) = fed {
@@ -184,7 +184,7 @@ impl<'a> Term<'a> {
             let hand_over = |events| {
                 let to = to.clone();
                 async move {
-                    let (done, folded) = oneshot::channel();
+                    let (done, folded) = oneshot::channel::<Vec<usize>>();
                     to.send((events, done)).await.map_err(|_| Lost::Deaf)?;
                     folded.await.map_err(|_| Lost::Deaf)
                 }

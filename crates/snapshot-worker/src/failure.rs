@@ -21,6 +21,8 @@ pub(crate) enum Failure {
     #[error("not planned")]
     Plan(#[from] catalog::plan::PlanError),
     #[error(transparent)]
+    Manifest(#[from] catalog::ManifestError),
+    #[error(transparent)]
     Segment(#[from] catalog::InvalidSegment),
     #[error("`{key}` in the bucket is not readable")]
     Unreadable {
@@ -48,6 +50,7 @@ impl Failure {
             Self::NotMine { .. }
             | Self::Inspect(scylla::InspectError::Pattern(_))
             | Self::Plan(_)
+            | Self::Manifest(_)
             | Self::Segment(_)
             | Self::Unreadable { .. } => false,
         };

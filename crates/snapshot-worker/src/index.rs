@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use catalog::{
-    ChunkFile, Document as _, Limits, LocalTable, Manifest, NodePlan, Planned,
-    key::{OwnKey, Owner, ScyllaManifestKey, TableDir},
+    ChunkFile, Document as _, Limits, LocalTable, Manifest, NodePlan, Planned, TableEntry,
+    key::{ManifestKey, OwnKey, Owner, ScyllaManifestKey, TableDir},
     manifest::NodeFacts,
     plan::{Frame, Remote, digests, plan},
 };
 use futures::{StreamExt as _, TryStreamExt as _, stream};
-use protocol::{Fact, Index};
+use protocol::{Fact, Index, Indexed, TableRef, TableSize};
 use queue::Context as JobContext;
 use scylla::Snapshot;
 use store::Store;
@@ -27,7 +27,8 @@ const REQUESTS: usize = 16;
 
 impl SnapshotWorker {
     /// Writes the plan: chunks, the temporary manifest, and last the plan itself. A plan that is
-    /// there is kept.
+    /// there is kept. A node whose manifest is published needs none: what it would store by now, no
+    /// manifest would name.
     pub(crate) async fn index(&self, job: Index, ctx: &JobContext) -> Result<Fact, Failure> {
         let opened = self.stores.open(&job.location).await;
         let store = opened.map_err(Failure::store(format!("open {}", job.location)))?;
@@ -49,6 +50,9 @@ impl SnapshotWorker {
                 });
             }
         }
+        if let Some(published) = self.published(&store, &job).await? {
+            return Ok(Fact::Indexed(published));
+        }
         let planned = self.plan(&store, &job, ctx).await?;
         self.write(&store, &job, &planned, ctx).await?;
         let totals = planned.plan.totals;
@@ -57,6 +61,41 @@ impl SnapshotWorker {
             skipped = totals.skipped_files, chunks = totals.chunks, "upload planned"
         );
         Ok(Fact::Indexed(totals))
+    }
+
+    /// What the node's manifest lists, if that is published already.
+    async fn published(&self, store: &Store, job: &Index) -> Result<Option<Indexed>, Failure> {
+        let key = ManifestKey {
+            owner: Owner::new(job.cluster, &self.dc, job.node)?,
+            task: job.task,
+            tag: job.tag.clone(),
+            temporary: false,
+        };
+        let text = key.to_string();
+        let body = match store.get(&text).await {
+            Ok(body) => body,
+            Err(store::Error::NotFound { .. }) => return Ok(None),
+            Err(cause) => {
+                let attempt = format!("read `{text}`");
+                return Err(Failure::Store { attempt, cause });
+            }
+        };
+        let manifest = Manifest::read(&body[..], &key)?;
+        let size = |entry: &TableEntry| TableSize {
+            table: TableRef {
+                keyspace: entry.keyspace.clone(),
+                table: entry.table.clone(),
+            },
+            bytes: entry.bytes,
+        };
+        Ok(Some(Indexed {
+            chunks: 0,
+            files: manifest.files(),
+            bytes: manifest.bytes(),
+            skipped_files: manifest.files(),
+            skipped_bytes: manifest.bytes(),
+            tables: manifest.index.iter().map(size).collect(),
+        }))
     }
 
     /// Compares the snapshot with the bucket. ScyllaDB's own manifests go along with the first chunk.

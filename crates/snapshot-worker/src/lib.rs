@@ -95,7 +95,9 @@ impl SnapshotWorker {
         match job {
             Job::Inspect(job) => Ok(Fact::Inspected(self.node.inspect(&job).await?)),
             Job::SetBalancing(job) => {
-                self.node.set_balancing(job.enabled).await?;
+                if job.enabled || !ctx.over {
+                    self.node.set_balancing(job.enabled).await?;
+                }
                 Ok(Fact::BalancingSet {
                     enabled: job.enabled,
                 })

@@ -114,6 +114,45 @@ async fn purging_a_run_removes_its_waiting_jobs_only() -> Result<()> {
 }
 
 #[tokio::test]
+async fn purging_a_run_leaves_what_switches() -> Result<()> {
+    let (_nats, queue) = start().await?;
+    let work = Work::new();
+    for enabled in [false, true] {
+        queue.publish_job(&work.balancing(enabled)).await?;
+    }
+    queue.purge_run(work.cluster, work.run).await?;
+    for enabled in [false, true] {
+        let again = queue.publish_job(&work.balancing(enabled)).await?;
+        assert_eq!(again, Queued::Waiting, "{enabled}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn once_a_run_is_stopped_nothing_is_switched_off_anew() -> Result<()> {
+    let (_nats, queue) = start().await?;
+    let work = Work::new();
+    let control = queue.bucket::<Control>(Bucket::Control);
+    control.put(&work.run.to_string(), &Control::Stop).await?;
+    for enabled in [false, true] {
+        queue.publish_job(&work.balancing(enabled)).await?;
+    }
+    let consumer = Consumer {
+        name: "switches".to_owned(),
+        filters: vec![subject::for_node("set_balancing", work.node)],
+        slots: 1,
+    };
+    let (begun, mut begins) = unbounded_channel();
+    let worker = Worker::start(&queue, consumer, move |job, _| {
+        begun.send(job).unwrap();
+        async { Ok(None) }
+    });
+    assert_eq!(next(&mut begins).await?, work.balancing(true));
+    assert!(quiet(&mut begins, Duration::from_millis(300)).await);
+    worker.end().await
+}
+
+#[tokio::test]
 async fn a_job_purged_while_in_hand_frees_its_slot() -> Result<()> {
     let (_nats, queue) = start().await?;
     let (purged, other) = (Work::new(), Work::new());

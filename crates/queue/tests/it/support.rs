@@ -3,7 +3,9 @@
 use std::{future::Future, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result};
-use protocol::{ClusterId, Event, Fact, Indexed, Inspect, Job, NodeId, RunId, Upload, subject};
+use protocol::{
+    ClusterId, Event, Fact, Indexed, Inspect, Job, NodeId, RunId, SetBalancing, Upload, subject,
+};
 use queue::{CancellationToken, Consumer, Context, Handler, JobError, Queue, Settings};
 use testkit::nats::Nats;
 use tokio::{sync::mpsc, task::JoinSet, time::timeout};
@@ -66,6 +68,15 @@ impl Work {
             node: self.node,
             keyspace: vec![],
             dc: vec![],
+        })
+    }
+
+    pub(crate) fn balancing(&self, enabled: bool) -> Job {
+        Job::SetBalancing(SetBalancing {
+            cluster: self.cluster,
+            run: self.run,
+            node: self.node,
+            enabled,
         })
     }
 
@@ -150,7 +161,7 @@ impl Ear {
                 for event in events {
                     send.send(event).ok();
                 }
-                std::future::ready(Ok::<_, String>(()))
+                std::future::ready(Ok::<_, String>(Vec::new()))
             });
             heard.await.unwrap();
         });

@@ -209,7 +209,7 @@ async fn a_request_from_outside_begins_a_run_or_is_refused_by_an_event() -> Resu
     world.background(async move {
         let take = |events: Vec<Event>| {
             into.lock().unwrap().extend(events);
-            async { Ok::<(), String>(()) }
+            async { Ok::<_, String>(Vec::new()) }
         };
         queue.events("test", stopped, take).await.unwrap();
     });

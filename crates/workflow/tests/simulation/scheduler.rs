@@ -3,8 +3,8 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use protocol::{Event, Job};
-use workflow::{Input, Run};
+use protocol::{Event, Job, RunStatus};
+use workflow::{Input, Run, survives_stop};
 
 use crate::{chance::Chance, world::World};
 
@@ -134,6 +134,8 @@ impl World {
             "a run that has ended asks for nothing"
         );
         self.bucket.descriptor = None;
+        self.control = true;
+        self.remove_jobs();
         match task {
             Task::Event(id, event) => {
                 // An older copy of the job may be in hand, and may have had its effect: the event
@@ -156,14 +158,25 @@ impl World {
             Some((current, saved)) if *current == revision => {
                 let after = stored_and_loaded(&mut self.chance, after);
                 let jobs = after.jobs_after(before).into();
+                let stopping = after.status() == RunStatus::Stopping;
+                let stops = stopping && before.status() != RunStatus::Stopping;
                 self.revision += 1;
                 (*current, *saved) = (self.revision, after);
                 self.tell(|| format!("save    {event:?}"));
+                if stops {
+                    self.remove_jobs();
+                }
                 Scheduler::Publishing { jobs, event }
             }
             // Another was faster, or all is lost: the event comes again.
             Some(_) | None => Scheduler::Idle,
         }
+    }
+
+    /// Removes a run's jobs, but for those whose answers must not be missed.
+    fn remove_jobs(&mut self) {
+        self.tell(|| "remove  the run's jobs".to_owned());
+        self.queue.retain(|_, message| survives_stop(&message.job));
     }
 
     fn publish_some(&mut self, mut jobs: VecDeque<Job>, event: Option<u64>) -> Scheduler {

@@ -129,7 +129,9 @@ impl World {
     }
 
     fn begin(&mut self, mut hand: Hand) {
-        if self.control && !survives_stop(&hand.job) {
+        let taken = self.queue.get(&hand.subject);
+        let fresh = taken.is_none_or(|message| message.attempts == 1);
+        if self.control && (!survives_stop(&hand.job) || fresh && hand.job.switches_off()) {
             self.queue.remove(&hand.subject);
             return;
         }
@@ -183,12 +185,15 @@ impl World {
         if touches_node && self.nodes[&at].down_until.is_some() {
             return Err(Trouble::Retry(format!("node {at} does not answer")));
         }
+        let over = self.control;
         let node = self.nodes.get_mut(&at).expect("a node");
         match job {
             Job::Request(_) => unreachable!("no run publishes a request"),
             Job::Inspect(_) => Ok(self.inspect()),
             Job::SetBalancing(job) => {
-                self.balancing = job.enabled;
+                if job.enabled || !over {
+                    self.balancing = job.enabled;
+                }
                 Ok(Fact::BalancingSet {
                     enabled: job.enabled,
                 })
@@ -208,6 +213,10 @@ impl World {
                 Ok(Fact::SnapshotDropped)
             }
             Job::PlanRestore(job) => Ok(self.plan_restore(job)),
+            Job::PrepareNode(_) if over => {
+                let compacting = Vec::new();
+                Ok(Fact::NodePrepared(NodePrepared { compacting }))
+            }
             Job::PrepareNode(job) => {
                 let compacting = if node.compaction {
                     vec![table()]

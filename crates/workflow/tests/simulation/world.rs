@@ -9,7 +9,7 @@ use protocol::{
     TaskId, WorkerKind, subject,
 };
 use uuid::Uuid;
-use workflow::{BackupSpec, RestoreSpec, Run, Spec, survives_stop};
+use workflow::{BackupSpec, RestoreSpec, Run, Spec};
 
 use crate::{
     chance::Chance,
@@ -432,11 +432,11 @@ impl World {
         if !self.ended() && self.chance.happens(faults.job_lost) {
             let nth = self.chance.index(self.queue.len());
             if let Some(subject) = self.queue.keys().nth(nth).cloned() {
-                self.lose_jobs(|one| one == subject);
+                self.queue.remove(&subject);
             }
         }
         if !self.ended() && self.chance.happens(faults.queue_wiped) {
-            self.lose_jobs(|_| true);
+            self.queue.clear();
             let mut events = std::mem::take(&mut self.events);
             events.retain(|(_, event)| self.unawaited(event));
             self.events = events;
@@ -451,13 +451,6 @@ impl World {
         if self.chance.happens(faults.stop) {
             self.control = true;
         }
-    }
-
-    /// Loses jobs, but none that has flipped a switch and not told: see [`World::unawaited`].
-    fn lose_jobs(&mut self, lost: impl Fn(&str) -> bool) {
-        let untold = |message: &Message| message.attempts > 0 && survives_stop(&message.job);
-        self.queue
-            .retain(|subject, message| !lost(subject) || untold(message));
     }
 
     /// A node that is lost for good still tells what nobody would ask it for: see
