@@ -23,9 +23,15 @@ test: ## run all tests on real servers
 check: ## what CI checks before it tests: format, lints, dependencies, docs
 	@tools/deps.sh deny
 	$(CARGO) fmt --all --check
+	$(CARGO) fmt --manifest-path fuzz/Cargo.toml --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	$(THETIS_DEPS)/bin/cargo-deny --locked check bans licenses sources
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps
+
+.PHONY: fuzz
+fuzz: ## fuzz the readers of manifests, keys and names, each for FUZZ_SECS (60) seconds
+	@tools/deps.sh fuzz
+	@fuzz/run.sh
 
 .PHONY: bench
 bench: ## measure the upload path against a server that stores nothing, beside rclone

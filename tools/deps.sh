@@ -4,6 +4,7 @@
 #   tools/deps.sh                  all servers: nats weed rclone gcs azure
 #   tools/deps.sh nats weed        only these
 #   tools/deps.sh deny             cargo-deny, for `make check`
+#   tools/deps.sh fuzz             a C++ compiler, for `make fuzz`
 #
 # Everything goes to $THETIS_DEPS (default: .deps/ of the checkout), the commands to its bin/.
 # A tool that NATS_SERVER, WEED, RCLONE, FAKE_GCS_SERVER, AZURITE or CARGO_DENY names is not installed.
@@ -103,6 +104,11 @@ deny() {
     ln -sfn ../cargo/bin/cargo-deny "$deps/bin/cargo-deny"
 }
 
+# libFuzzer comes as source with the crate that calls it.
+fuzz() {
+    command -v "${CXX:-c++}" >/dev/null || system g++
+}
+
 [ $# -gt 0 ] || set -- nats weed rclone gcs azure
 mkdir -p "$deps/bin"
 for tool in "$@"; do
@@ -113,6 +119,7 @@ for tool in "$@"; do
     gcs | fake-gcs-server) ! lacking fake-gcs-server || gcs ;;
     azure | azurite) ! lacking azurite || azure ;;
     deny | cargo-deny) ! lacking cargo-deny || deny ;;
-    *) fail "no tool \`$tool\`; there are nats, weed, rclone, gcs, azure and deny" ;;
+    fuzz) fuzz ;;
+    *) fail "no tool \`$tool\`; there are nats, weed, rclone, gcs, azure, deny and fuzz" ;;
     esac
 done

@@ -146,10 +146,12 @@ impl Manifest {
         })
     }
 
-    /// Bytes of all files of all tables.
+    /// Bytes of all files of all tables. What a manifest says need not be true, so this may end at
+    /// the largest number.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        self.index.iter().map(|entry| entry.bytes).sum()
+        let tables = self.index.iter().map(|entry| entry.bytes);
+        tables.fold(0, u64::saturating_add)
     }
 
     /// Number of files of all tables.

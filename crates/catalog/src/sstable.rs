@@ -92,14 +92,14 @@ impl Name {
     #[must_use]
     pub fn renamed(&self, id: &Id) -> String {
         let old = self.id.to_string();
-        match self
-            .sstable
-            .strip_prefix(&format!("{}-{old}-", self.version))
-        {
-            Some(format) => format!("{}-{id}-{format}", self.version),
-            None => {
-                let head = self.sstable.strip_suffix(&old).unwrap_or(&self.sstable);
-                format!("{head}{id}")
+        // Only the oldest form ends in its id. It can begin like the newer one: a keyspace may be
+        // called `ka`, and a table `7-t`.
+        match self.sstable.strip_suffix(&format!("-ka-{old}")) {
+            Some(names) if self.version == "ka" => format!("{names}-ka-{id}"),
+            Some(_) | None => {
+                let head = self.version.len() + 1 + old.len();
+                let format = self.sstable.get(head..).unwrap_or_default();
+                format!("{}-{id}{format}", self.version)
             }
         }
     }
@@ -126,9 +126,10 @@ impl FromStr for Name {
 /// # Errors
 /// [`InvalidName`] if it is none.
 pub fn parse_sstable(text: &str) -> Result<Name, InvalidName> {
-    format!("{text}-{TOC}")
-        .parse()
-        .map_err(|_| InvalidName(text.to_owned()))
+    let name: Option<Name> = format!("{text}-{TOC}").parse().ok();
+    // A component may have a hyphen: with one at its end, a file's name would pass for an SSTable's.
+    name.filter(|name| name.component == TOC)
+        .ok_or_else(|| InvalidName(text.to_owned()))
 }
 
 fn newer(text: &str) -> Option<Name> {
@@ -277,5 +278,14 @@ mod tests {
         let name: Name = "me-3-big-Data.db".parse().unwrap();
         assert_eq!(name.renamed(&id), "me-3gqe_1lnj_4sbpc2ezoscu9hhtor-big");
         assert_eq!(name.sibling(TOC), "me-3-big-TOC.txt");
+        let name: Name = "ka-7-t-ka-7-Data.db".parse().unwrap();
+        assert_eq!(name.renamed(&Id::Integer(8)), "ka-7-t-ka-8");
+    }
+
+    #[test]
+    fn the_name_of_a_file_is_not_that_of_an_sstable() {
+        for text in ["me-3-big-Data.db", "me-3-big-TOC.txt.tmp", "me-3-big-"] {
+            assert!(parse_sstable(text).is_err(), "{text}");
+        }
     }
 }

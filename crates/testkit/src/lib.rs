@@ -3,9 +3,12 @@
 //!
 //! Binaries come from an environment variable (`NATS_SERVER=/usr/bin/nats-server`) or from `.deps/`
 //! in the checkout, where `make deps` puts them.
+//!
+//! And buckets as ScyllaDB Manager leaves them: [`manager`].
 
 pub mod azure;
 pub mod gcs;
+pub mod manager;
 pub mod nats;
 mod process;
 pub mod proxy;

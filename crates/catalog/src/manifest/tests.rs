@@ -104,6 +104,14 @@ fn what_manager_wrote_is_read() {
 }
 
 #[test]
+fn sizes_that_cannot_be_true_add_up_to_the_largest() {
+    let entry = r#"{"keyspace":"shop","table":"users","files":[],"size":18446744073709551615,
+        "version":"0f00abcd11112222333344445555ffff"}"#;
+    let manifest = read(&format!(r#"{{"version":"v2","index":[{entry},{entry}]}}"#)).unwrap();
+    assert_eq!(manifest.bytes(), u64::MAX);
+}
+
+#[test]
 fn what_is_no_manifest_is_refused_with_its_key() {
     let entry = |files: &str| {
         format!(
