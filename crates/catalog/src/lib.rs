@@ -21,6 +21,7 @@ pub mod manifest;
 mod pack;
 pub mod plan;
 pub mod restore;
+pub mod retention;
 pub mod seal;
 pub mod segment;
 pub mod sstable;
