@@ -20,6 +20,7 @@ pub mod key;
 pub mod manifest;
 mod pack;
 pub mod plan;
+pub mod purge;
 pub mod restore;
 pub mod retention;
 pub mod seal;
