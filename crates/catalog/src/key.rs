@@ -185,7 +185,7 @@ pub enum SchemaKind {
 }
 
 impl SchemaKind {
-    const ALL: [Self; 3] = [Self::Cql, Self::Alternator, Self::Legacy];
+    pub(crate) const ALL: [Self; 3] = [Self::Cql, Self::Alternator, Self::Legacy];
 
     fn suffix(self) -> &'static str {
         match self {

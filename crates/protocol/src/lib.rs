@@ -19,6 +19,7 @@ mod id;
 mod job;
 mod location;
 mod record;
+mod retention;
 pub mod schema;
 pub mod subject;
 
@@ -37,3 +38,4 @@ pub use location::{InvalidLocation, Location, Provider};
 pub use record::{
     Cluster, ClusterNode, Control, Presence, Progress, RunStatus, Task, TaskKind, WorkerKind,
 };
+pub use retention::Retention;

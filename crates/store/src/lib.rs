@@ -38,6 +38,7 @@ mod settings;
 mod source;
 mod store;
 mod stores;
+mod time;
 
 pub use error::Error;
 pub use settings::{AzureSettings, GcsSettings, LocalSettings, S3Settings, Secret, Settings};

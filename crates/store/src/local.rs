@@ -26,6 +26,7 @@ use crate::{
     part,
     source::{Source, blocking},
     store::{Body, Objects},
+    time::since_1970,
 };
 use walk::Walk;
 
@@ -250,6 +251,15 @@ impl Local {
                 .map_err(|e| self.failed("delete", key, &path, e))?;
         }
         Ok(())
+    }
+
+    /// When an object was written, in milliseconds since 1970.
+    pub(crate) async fn written_ms(&self, key: &str) -> Result<Option<u64>, Error> {
+        let path = self.path(key);
+        let looked = path.clone();
+        let time = blocking(move || fs::metadata(looked)?.modified()).await;
+        let time = time.map_err(|e| self.failed("read", key, &path, e))?;
+        Ok(since_1970(time))
     }
 
     pub(crate) async fn bytes(&self, key: &str) -> Result<Option<u64>, Error> {

@@ -6,7 +6,12 @@
 
 mod error;
 
-use std::{ops::Range, path::Path, sync::Arc, time::Duration};
+use std::{
+    ops::Range,
+    path::Path,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use bytes::Bytes;
 use crc32fast::Hasher;
@@ -22,6 +27,7 @@ use crate::{
     part,
     source::{Piece, Source},
     store::{Body, Objects},
+    time::since_1970,
 };
 use error::explain;
 
@@ -346,6 +352,21 @@ impl Remote {
         let _request = self.budget.requests(1).await;
         let deleted = self.operator.delete(key).await;
         deleted.map_err(|e| explain(&self.attempt("delete", key), &e))
+    }
+
+    /// When an object was written, in milliseconds since 1970, if the store says so. What lies in
+    /// memory has this process's time.
+    pub(crate) async fn written_ms(&self, key: &str) -> Result<Option<u64>, Error> {
+        let _request = self.budget.requests(1).await;
+        let meta = self.operator.stat(key).await;
+        let meta = meta.map_err(|e| explain(&self.attempt("read", key), &e))?;
+        let time = match meta.last_modified() {
+            None if self.operator.info().scheme() == services::MEMORY_SCHEME => {
+                Some(SystemTime::now())
+            }
+            time => time.map(SystemTime::from),
+        };
+        Ok(time.and_then(since_1970))
     }
 
     pub(crate) async fn bytes(&self, key: &str) -> Result<Option<u64>, Error> {

@@ -263,6 +263,22 @@ impl S3 {
         self.head(key).await
     }
 
+    /// When an object was written, in milliseconds since 1970, if the answer says so.
+    pub(crate) async fn written_ms(&self, key: &str) -> Result<Option<u64>, Error> {
+        let attempt = self.attempt("read", key);
+        let _request = self.budget.requests(1).await;
+        let sent = self
+            .control()
+            .head_object()
+            .bucket(&self.bucket)
+            .key(key)
+            .send()
+            .await;
+        let output = sent.map_err(|e| explain(&attempt, &e))?;
+        let time = output.last_modified.and_then(|time| time.to_millis().ok());
+        Ok(time.and_then(|ms| u64::try_from(ms).ok()))
+    }
+
     /// Whether there is no such bucket, as far as can be seen. Servers may answer requests about a
     /// missing one with "access denied".
     pub(crate) async fn no_bucket(&self) -> bool {

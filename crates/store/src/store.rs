@@ -329,6 +329,10 @@ impl Store {
         next.unwrap_or_else(|_| Err(self.attempt("read", key).unavailable(Stalled::CAUSE)))
     }
 
+    pub(crate) fn backend(&self) -> &Backend {
+        &self.inner.backend
+    }
+
     pub(crate) fn budget(&self) -> &Budget {
         &self.inner.budget
     }

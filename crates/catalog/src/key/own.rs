@@ -2,13 +2,13 @@
 
 use std::{fmt, str::FromStr};
 
-use protocol::{ClusterId, NodeId, RunId, TaskId};
+use protocol::{ClusterId, NodeId, RunId, SnapshotTag, TaskId};
 
 use super::{InvalidKey, labelled, strict};
 
 /// A note of Thetis' own. `origin` is the run that began the work; runs that continue it use the
 /// same keys.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum OwnKey {
     /// An open run's descriptor.
     Run(RunId),
@@ -30,6 +30,8 @@ pub enum OwnKey {
     Cluster(ClusterId),
     /// A copy of a task.
     Task(ClusterId, TaskId),
+    /// Says that a backup is to be kept.
+    Pin(ClusterId, SnapshotTag),
 }
 
 impl OwnKey {
@@ -39,6 +41,8 @@ impl OwnKey {
     pub const CLUSTERS: &str = "thetis/clusters/";
     /// Prefix of all copies of tasks.
     pub const TASKS: &str = "thetis/tasks/";
+    /// Prefix of all pins.
+    pub const PINS: &str = "thetis/pins/";
 
     /// Prefix of all notes of a run, ending in `/`.
     #[must_use]
@@ -76,6 +80,12 @@ impl OwnKey {
         format!("{}{origin}/restore/receipt/", Self::RUNS)
     }
 
+    /// Prefix of all pins of a cluster's backups, ending in `/`.
+    #[must_use]
+    pub fn pins(cluster: ClusterId) -> String {
+        format!("{}{cluster}/", Self::PINS)
+    }
+
     fn read(text: &str) -> Option<Self> {
         let text = text.strip_suffix(".json")?;
         if let Some(cluster) = text.strip_prefix(Self::CLUSTERS) {
@@ -84,6 +94,10 @@ impl OwnKey {
         if let Some(rest) = text.strip_prefix(Self::TASKS) {
             let (cluster, task) = rest.split_once('/')?;
             return Some(Self::Task(cluster.parse().ok()?, task.parse().ok()?));
+        }
+        if let Some(rest) = text.strip_prefix(Self::PINS) {
+            let (cluster, tag) = rest.split_once('/')?;
+            return Some(Self::Pin(cluster.parse().ok()?, tag.parse().ok()?));
         }
         let (origin, rest) = text.strip_prefix(Self::RUNS)?.split_once('/')?;
         let origin: RunId = origin.parse().ok()?;
@@ -132,6 +146,7 @@ impl fmt::Display for OwnKey {
             Self::Undo(run, node) => write!(f, "{runs}{run}/restore/undo/{node}.json"),
             Self::Cluster(cluster) => write!(f, "{}{cluster}.json", Self::CLUSTERS),
             Self::Task(cluster, task) => write!(f, "{}{cluster}/{task}.json", Self::TASKS),
+            Self::Pin(cluster, tag) => write!(f, "{}{cluster}/{tag}.json", Self::PINS),
         }
     }
 }

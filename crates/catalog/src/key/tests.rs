@@ -52,9 +52,13 @@ fn own_keys_keep_their_form() {
         format!("{run}/restore/undo/{N}.json"),
         format!("thetis/clusters/{C}.json"),
         format!("thetis/tasks/{C}/{T}.json"),
+        format!("thetis/pins/{C}/{TAG}.json"),
     ] {
         back::<OwnKey>(&key);
     }
+    let (cluster, tag) = (C.parse().unwrap(), TAG.parse().unwrap());
+    let pins = OwnKey::pins(cluster);
+    assert!(OwnKey::Pin(cluster, tag).to_string().starts_with(&pins));
     let origin: RunId = T.parse().unwrap();
     let node = N.parse().unwrap();
     let chunk = OwnKey::Chunk(origin, node, 3).to_string();
@@ -120,6 +124,9 @@ fn what_is_no_key_is_refused() {
         format!("thetis/runs/{T}/restore/else.json"),
         format!("thetis/runs/{T}"),
         format!("thetis/tasks/{T}.json"),
+        format!("thetis/pins/{TAG}.json"),
+        format!("thetis/pins/{C}/{TAG}"),
+        format!("thetis/pins/{C}/{T}.json"),
     ] {
         assert!(key.parse::<OwnKey>().is_err(), "{key}");
     }

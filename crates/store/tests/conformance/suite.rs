@@ -5,6 +5,7 @@ use std::{
     fmt::Debug,
     path::Path,
     sync::atomic::{AtomicU64, Ordering},
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::{Context, Result, ensure};
@@ -27,6 +28,7 @@ pub(crate) async fn run(subject: &Subject) -> Result<()> {
     let store = &subject.store;
     store.check().await.context("check")?;
     ensure!(keys(store, "").await?.is_empty(), "check leaves nothing");
+    time(store).await.context("now_ms")?;
     objects(store).await.context("objects")?;
     absent(store).await.context("absent keys")?;
     new_objects(store, subject.atomic)
@@ -45,6 +47,22 @@ pub(crate) async fn run(subject: &Subject) -> Result<()> {
         .await
         .context("get_file")?;
     escapes(store).await.context("keys that escape")
+}
+
+/// Two times that are read one after the other, between two of this machine, whose stores' clocks
+/// are its own; and no trace of that.
+async fn time(store: &Store) -> Result<()> {
+    let here = || Ok::<_, anyhow::Error>(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis());
+    let before = here()?;
+    let first = u128::from(store.now_ms().await?);
+    let second = u128::from(store.now_ms().await?);
+    let after = here()?;
+    // Whole seconds are rounded down, and a kernel takes the times of files from its last tick.
+    ensure!(before <= first + 1_100, "{first} is before {before}");
+    ensure!(first <= second, "{second} is before {first}");
+    ensure!(second <= after, "{second} is after {after}");
+    ensure!(keys(store, "").await?.is_empty(), "something is left");
+    Ok(())
 }
 
 async fn objects(store: &Store) -> Result<()> {
@@ -281,6 +299,7 @@ pub(crate) async fn every_call_finds_no_bucket(store: &Store) -> Result<()> {
     };
     expect(store.check().await, "check", missing)?;
     expect(store.put("a", "b".into()).await, "put", missing)?;
+    expect(store.now_ms().await, "now_ms", missing)?;
     expect(store.put_new("a", "b".into()).await, "put_new", missing)?;
     let listed = store.list("").try_collect::<Vec<_>>().await;
     expect(listed, "list", missing)?;
@@ -301,6 +320,7 @@ pub(crate) async fn every_call_is_denied(store: &Store, secret: &str) -> Result<
     };
     expect(store.check().await, "check", denied)?;
     expect(store.put("a", "b".into()).await, "put", denied)?;
+    expect(store.now_ms().await, "now_ms", denied)?;
     expect(store.put_new("a", "b".into()).await, "put_new", denied)?;
     expect(store.get("a").await, "get", denied)?;
     expect(store.get_range("a", 0..1).await, "get_range", denied)?;
