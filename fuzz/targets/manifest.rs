@@ -55,7 +55,7 @@ fn check(manifest: &Manifest, key: &ManifestKey) {
         }
         assert_eq!(in_sstables, entry.files.len());
         for file in entry.files.iter() {
-            let text = dir.component(&file.name).expect("names were checked");
+            let text = dir.component(file.name).expect("names were checked");
             let component: ComponentKey = text.parse().expect("a file's key");
             assert_eq!(component.to_string(), text);
         }
@@ -66,6 +66,11 @@ fn check(manifest: &Manifest, key: &ManifestKey) {
     }
     let bytes = manifest.to_bytes();
     let again = Manifest::read(&bytes[..], key).expect("what is written can be read");
-    assert_eq!(again, *manifest);
+    // What was not understood is not written again, so that what is written is all understood.
+    let written = Manifest {
+        not_understood: Vec::new(),
+        ..manifest.clone()
+    };
+    assert_eq!(again, written);
     assert_eq!(again.to_bytes(), bytes);
 }

@@ -83,6 +83,23 @@ pub async fn tags(store: &Store, cluster: ClusterId) -> Result<BTreeSet<Snapshot
     Ok(tags)
 }
 
+/// The clusters that have pins.
+///
+/// # Errors
+/// [`Error::Strange`], or those of the bucket.
+pub async fn clusters(store: &Store) -> Result<BTreeSet<ClusterId>, Error> {
+    let mut clusters = BTreeSet::new();
+    for name in store.folders(OwnKey::PINS).await? {
+        let strange = |_| Error::Strange {
+            key: format!("{}{name}/", OwnKey::PINS),
+            location: store.location().to_string(),
+            what: "a cluster's pins",
+        };
+        clusters.insert(name.parse().map_err(strange)?);
+    }
+    Ok(clusters)
+}
+
 /// All pins of a cluster.
 ///
 /// # Errors

@@ -1,4 +1,4 @@
-//! Purging a node's place in a bucket, and finding there what nobody refers to.
+//! Purging a node's place in a bucket.
 //!
 //! # Promises
 //! * What is to go was decided by the caller; what that takes away is found out here, from all
@@ -7,7 +7,9 @@
 //! * One manifest that cannot be read, or one key among the manifests that is none, and nothing is
 //!   deleted.
 //! * A backup that was pinned since the decision stays.
-//! * `guard` is asked before each request that changes something; once it says no, none follows.
+//! * `guard` is asked before each request that changes something, and before each manifest that is
+//!   fetched; once it says no, nothing is changed any more, and what is on its way then is there or
+//!   given up after [`LIMIT`].
 //! * A manifest goes only when all that goes with it is gone. If something cannot be deleted, it
 //!   stays, unfinished, and the next purge tries again.
 //!
@@ -23,15 +25,15 @@ mod steps;
 use std::collections::{BTreeMap, BTreeSet};
 
 use catalog::{
-    Chunk, Document as _,
-    key::{ManifestKey, OwnKey, Owner, SchemaKey},
-    purge::{Candidates, Remaining, Totals},
+    key::{ManifestKey, Owner, SchemaKey},
+    purge::{Candidates, Remaining},
     retention::{NodeWork, Sorted},
 };
 use futures::{StreamExt as _, TryStreamExt as _, stream};
-use protocol::{RunId, SnapshotTag, TaskId};
-use store::{Object, Store};
+use protocol::{SnapshotTag, TaskId};
+use store::Store;
 
+pub use self::steps::LIMIT;
 use self::{
     read::{Copy, Shelf, visit},
     steps::Purge,
@@ -73,15 +75,15 @@ pub struct Failed {
 
 /// Removes a node's stale manifests and what only they refer to.
 ///
-/// Doing it again does what is left to be done; with `dry_run` nothing is changed, and the report
-/// says what would be.
+/// Doing it again does what is left to be done; with `dry_run` nothing is changed, `guard` is not
+/// asked, and the report says what would be.
 ///
 /// # Errors
 /// [`Error`], if not everything is known that must be; nothing was deleted then.
-pub async fn purge<G: Fn() -> bool + Sync>(
+pub async fn purge(
     store: &Store,
     work: &NodeWork,
-    guard: &G,
+    guard: &(impl Fn() -> bool + Sync),
     dry_run: bool,
 ) -> Result<Report, Error> {
     if store.location() != &work.location {
@@ -90,6 +92,21 @@ pub async fn purge<G: Fn() -> bool + Sync>(
             found: store.location().to_string(),
         });
     }
+    match begin(store, work, guard, dry_run).await {
+        Err(Error::Stopped) => Ok(Report {
+            stopped: true,
+            ..Report::default()
+        }),
+        done => done,
+    }
+}
+
+async fn begin<G: Fn() -> bool + Sync>(
+    store: &Store,
+    work: &NodeWork,
+    guard: &G,
+    dry_run: bool,
+) -> Result<Report, Error> {
     let there = manifests(store, &work.owner).await?;
     let pinned = pins::tags(store, work.owner.cluster).await?;
     let mut sorted = work.sort(there.keys(), &pinned);
@@ -97,7 +114,11 @@ pub async fn purge<G: Fn() -> bool + Sync>(
         // Shown as one, though it takes a second round.
         sorted.stale.append(&mut sorted.unseal);
     }
-    let shelf = Shelf::new(store, there)?;
+    let looking: &(dyn Fn() -> bool + Sync) = match dry_run {
+        true => &|| true,
+        false => guard,
+    };
+    let shelf = Shelf::new(store, there, looking)?;
     let mut copies = Copies::new();
     let all = condemn(&shelf, &work.owner, &mut sorted.stale, &mut copies).await?;
     let before = all.totals().files;
@@ -132,49 +153,6 @@ fn schemas(work: &NodeWork, sorted: &Sorted) -> Vec<SchemaKey> {
         sorted.stale.iter().any(of)
     };
     work.schemas.iter().filter(goes).cloned().collect()
-}
-
-/// The objects below a node's components that nothing refers to: no manifest, finished or not, and
-/// no plan of an open run. Each is handed to `each`, with its bytes.
-///
-/// `open` are the runs that are open, with the backups they make.
-///
-/// # Errors
-/// [`Error`], if not everything is known that must be.
-pub async fn orphans(
-    store: &Store,
-    owner: &Owner,
-    open: &[(RunId, SnapshotTag)],
-    mut each: impl FnMut(Object) + Send,
-) -> Result<Totals, Error> {
-    let remaining = unclaimed(store, owner, open).await?;
-    let totals = remaining.totals();
-    for (_, key, bytes) in remaining.objects() {
-        each(Object { key, bytes });
-    }
-    Ok(totals)
-}
-
-/// Removes what [`orphans`] names.
-///
-/// # Errors
-/// [`Error`], if not everything is known that must be; nothing was deleted then.
-pub async fn remove_orphans<G: Fn() -> bool + Sync>(
-    store: &Store,
-    owner: &Owner,
-    open: &[(RunId, SnapshotTag)],
-    guard: &G,
-) -> Result<Report, Error> {
-    let remaining = unclaimed(store, owner, open).await?;
-    let mut purge = Purge {
-        store,
-        guard,
-        copies: BTreeMap::new(),
-        report: Report::default(),
-    };
-    let steps = remaining.steps(&Sorted::default(), &[], catalog::purge::BATCH);
-    purge.run(steps).await;
-    Ok(purge.report)
 }
 
 /// A node's manifests, with their bytes.
@@ -271,57 +249,4 @@ async fn keep(
         }
     }
     Ok(remaining)
-}
-
-/// All that lies below a node's components, without what anybody refers to.
-async fn unclaimed(
-    store: &Store,
-    owner: &Owner,
-    open: &[(RunId, SnapshotTag)],
-) -> Result<Remaining, Error> {
-    // Objects before manifests: what is stored in between was not seen.
-    let mut candidates = Candidates::new(owner);
-    let mut listed = store.list(&owner.components());
-    while let Some(object) = listed.try_next().await? {
-        candidates.add_object(&object.key, object.bytes);
-    }
-    let mut remaining = candidates.settle();
-    for (origin, tag) in open {
-        remaining.keep_lists(tag);
-        keep_plan(store, &mut remaining, *origin, owner).await?;
-    }
-    let there = manifests(store, owner).await?;
-    let all = there.keys().cloned().collect();
-    keep(&Shelf::new(store, there)?, remaining, all).await
-}
-
-/// Strikes out what an open run's plan is going to store.
-async fn keep_plan(
-    store: &Store,
-    remaining: &mut Remaining,
-    origin: RunId,
-    owner: &Owner,
-) -> Result<(), Error> {
-    let listed = store.list(&OwnKey::chunks(origin, owner.node));
-    let chunks = listed.map_ok(|object| async move {
-        match store.get(&object.key).await {
-            Ok(body) => match Chunk::from_json(&body) {
-                Ok(chunk) => Ok(chunk.files),
-                Err(cause) => Err(Error::Document {
-                    key: object.key,
-                    cause,
-                }),
-            },
-            // The run has just sealed, and its manifest is yet to be read.
-            Err(store::Error::NotFound { .. }) => Ok(Vec::new()),
-            Err(cause) => Err(cause.into()),
-        }
-    });
-    let mut chunks = chunks.map_err(Error::from).try_buffer_unordered(READS);
-    while let Some(files) = chunks.try_next().await? {
-        for file in files {
-            remaining.keep_object(&file.key);
-        }
-    }
-    Ok(())
 }

@@ -11,17 +11,17 @@ use anyhow::Result;
 use bucket::{
     Error,
     pins::{self, Pinned},
-    purge::{Report, orphans, purge},
+    purge::{Report, purge},
     retention::survey,
 };
 use bytes::Bytes;
 use catalog::{
-    Chunk, ChunkFile, Document as _, FileEntry, Manifest, TableEntry,
+    Document as _, File, Manifest, TableEntry,
     key::{ManifestKey, OwnKey, Owner, SchemaKey, SchemaKind, TableDir},
     retention::{NodeWork, Pin, Policy, Question, decide},
 };
 use futures::TryStreamExt as _;
-use protocol::{ClusterId, NodeId, Retention, RunId, SnapshotTag, TaskId};
+use protocol::{ClusterId, NodeId, Retention, SnapshotTag, TaskId};
 use store::{Store, Stores};
 use uuid::Uuid;
 
@@ -79,27 +79,17 @@ impl World {
 
     async fn back_up(&self, key: &ManifestKey, files: &[&str]) -> Result<()> {
         let entry = TableEntry {
-            keyspace: "shop".into(),
-            table: "users".into(),
-            replication: None,
-            version: catalog::TableVersion(7),
-            files: files.iter().copied().map(entry).collect(),
+            files: files.iter().copied().map(file).collect(),
             bytes: 5 * files.len() as u64,
-            scylla_manifests: Vec::new(),
+            ..TableEntry::new("shop", "users", catalog::TableVersion(7))
         };
         for name in files {
             // What cannot be a key cannot be there either.
             let _ = self.put(&dir().component(name)?).await;
         }
         let manifest = Manifest {
-            cluster: CLUSTER,
-            dc: "dc1".into(),
-            node: key.owner.node,
-            task: key.task,
-            tag: key.tag.clone(),
-            info: catalog::manifest::NodeFacts::default(),
-            schema: String::new(),
             index: vec![entry],
+            ..Manifest::new(key)
         };
         let body = Bytes::from(manifest.to_bytes());
         Ok(self.store.put(&key.to_string(), body).await?)
@@ -127,9 +117,9 @@ impl World {
     }
 }
 
-fn entry(name: &str) -> FileEntry {
-    FileEntry {
-        name: name.into(),
+fn file(name: &str) -> File<'_> {
+    File {
+        name,
         bytes: Some(5),
         crc32: None,
     }
@@ -248,16 +238,16 @@ async fn what_cannot_be_deleted_keeps_its_manifest() -> Result<()> {
 
 #[tokio::test]
 async fn a_guard_that_says_no_ends_it_at_once() -> Result<()> {
-    for allowed in 0..6 {
+    for allowed in 0..8 {
         let world = World::new(&["me-2-big-Data.db"]).await?;
         let before = world.keys().await?;
         let asked = AtomicU32::new(0);
         let guard = || asked.fetch_add(1, Ordering::Relaxed) < allowed;
         let report = purge(&world.store, &world.work(), &guard, false).await?;
-        // The copy, the finished manifest, the file, the schema file, the copy.
-        assert_eq!(report.stopped, allowed < 5, "{allowed}");
-        assert_eq!(asked.load(Ordering::Relaxed), (allowed + 1).min(5));
-        if allowed == 0 {
+        // Two manifests to read; the copy, the finished manifest, the file, the schema file, the copy.
+        assert_eq!(report.stopped, allowed < 7, "{allowed}");
+        assert_eq!(asked.load(Ordering::Relaxed), (allowed + 1).min(7));
+        if allowed <= 2 {
             assert_eq!(world.keys().await?, before);
         }
         // Whatever it came to, the next one ends it.
@@ -406,40 +396,5 @@ async fn pins_hold_whatever_is_in_them() -> Result<()> {
         let text = error.to_string();
         assert!(text.contains(&strange) && text.contains("a pin"), "{text}");
     }
-    Ok(())
-}
-
-#[tokio::test]
-async fn orphans_are_what_no_manifest_and_no_open_plan_refers_to() -> Result<()> {
-    let world = World::new(&[]).await?;
-    let origin = RunId::generate();
-    let planned = dir().component("me-7-big-Data.db")?;
-    let orphan = dir().component("me-8-big-Data.db")?;
-    let unknown = format!("{}notes.txt", dir().prefix());
-    for key in [&planned, &orphan, &unknown] {
-        world.put(key).await?;
-    }
-    let chunk = Chunk {
-        chunk: 0,
-        files: vec![ChunkFile {
-            path: "p".into(),
-            key: planned.clone(),
-            bytes: 5,
-            crc32: None,
-        }],
-    };
-    let key = OwnKey::Chunk(origin, owner().node, 0).to_string();
-    world.store.put(&key, chunk.to_json().into()).await?;
-
-    let mut found = Vec::new();
-    let open = [(origin, tag(3))];
-    let totals = orphans(&world.store, &owner(), &open, |object| found.push(object)).await?;
-    assert_eq!((totals.files, totals.bytes), (1, 5));
-    assert_eq!((found.len(), &found[0].key), (1, &orphan));
-
-    world.store.put(&key, "{".into()).await?;
-    let unreadable = orphans(&world.store, &owner(), &open, |_| ()).await;
-    let text = unreadable.unwrap_err().to_string();
-    assert!(text.contains(&key), "{text}");
     Ok(())
 }

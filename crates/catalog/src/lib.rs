@@ -7,8 +7,8 @@
 //! * Every key that a builder makes, its parser reads back to the same value; a parser takes no
 //!   other text. A name that could leave its place (`/`, `..`, control characters) never gets
 //!   into a key.
-//! * A plan never replaces an object that may belong to another backup: where that would be
-//!   needed, planning fails and names the SSTable.
+//! * A plan never has an object replaced that may belong to another backup, unless that is kept
+//!   first, where a restore of that backup finds it.
 //! * A manifest is completed only from receipts that cover all that its plan says.
 //!
 //! # Not here
@@ -23,6 +23,7 @@ pub mod plan;
 pub mod purge;
 pub mod restore;
 pub mod retention;
+pub mod schema;
 pub mod seal;
 pub mod segment;
 pub mod sstable;
@@ -30,11 +31,11 @@ pub mod tag;
 
 pub use document::{Document, DocumentError, RunDescriptor};
 pub use filter::{Filter, InvalidPattern};
-pub use manifest::{FileEntry, Manifest, ManifestError, TableEntry};
+pub use manifest::{File, Files, Manifest, ManifestError, TableEntry};
 pub use pack::Limits;
 pub use plan::{
     Chunk, ChunkFile, Frame, LocalFile, LocalTable, NodePlan, Planned, Receipt, ReceiptFile,
-    Remote, SsTable,
+    Remote, Replaced, SsTable,
 };
 pub use restore::{Batch, BatchFile, BatchReceipt, BatchSsTable, RestorePlan, Undo};
 pub use seal::Sealer;

@@ -1,18 +1,29 @@
 //! Manifests: what a backup holds of one node. ScyllaDB Manager's form, `v2`.
 //!
 //! A manifest is one JSON object, compressed with gzip. Manager writes names of files and the sum
-//! of their sizes for each table; Thetis adds each file's size and CRC-32 under the key `thetis`,
-//! which Manager skips. Either is read here, with fields missing, `null` or in any order.
+//! of their sizes for each table; Thetis adds what else it knows under keys `thetis`, as each file's
+//! size and CRC-32, and Manager skips that. Either is read here, with fields missing, `null` or in
+//! any order; keys that are not known are skipped, and one that is known must not come twice.
 
-mod wire;
+mod files;
+mod read;
+mod write;
 
-use std::io;
+use std::{collections::BTreeMap, io};
 
-use flate2::{Compression, read::MultiGzDecoder, write::GzEncoder};
+use flate2::{Compression, write::GzEncoder};
 use protocol::{ClusterId, NodeId, SnapshotTag, TaskId};
 use serde::{Deserialize, Serialize};
 
+pub use self::files::{File, Files};
 use crate::{Name, TableVersion, key::ManifestKey};
+
+/// The one version there is.
+const VERSION: &str = "v2";
+
+/// The most JSON of one manifest that is read, in bytes: a hundred times what a large node's takes,
+/// and an end to one that is made to inflate without any.
+pub const LARGEST: u64 = 4 << 30;
 
 /// Why bytes are no manifest this build can read.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +44,28 @@ pub enum ManifestError {
         key: String,
         /// What is wrong.
         cause: String,
+    },
+    /// Its content goes on and on.
+    #[error("manifest `{key}` inflates to more than {limit} bytes, so it is not read")]
+    TooLarge {
+        /// The manifest.
+        key: String,
+        /// The most that is read, in bytes.
+        limit: u64,
+    },
+    /// Nothing says what it is.
+    #[error("manifest `{key}` names no version; this build reads `{VERSION}`")]
+    NoVersion {
+        /// The manifest.
+        key: String,
+    },
+    /// Written by a newer build.
+    #[error("manifest `{key}` has version `{found}`, but this build reads only `{VERSION}`")]
+    Version {
+        /// The manifest.
+        key: String,
+        /// Its version.
+        found: String,
     },
     /// It says another thing than its key.
     #[error("manifest `{key}` says of itself {field} `{found}`")]
@@ -65,6 +98,18 @@ pub struct Manifest {
     pub schema: String,
     /// What it holds, a table an entry.
     pub index: Vec<TableEntry>,
+    /// What each keyspace that is spread by vnodes had on this node: ranges of tokens behind the
+    /// first up to and with the second. Empty if not known, as are all that follow.
+    pub ranges: BTreeMap<String, Vec<(i64, i64)>>,
+    /// All nodes of the cluster.
+    pub nodes: Vec<NodeId>,
+    /// When the snapshot was taken, in milliseconds since 1970; 0 if not known.
+    pub snapshot_ms: u64,
+    /// When this was finished, in milliseconds since 1970; 0 if not known.
+    pub sealed_ms: u64,
+    /// Which of Thetis' additions, when this was read, had a form that this build does not know, as
+    /// `thetis.ranges`; a few at most. They count as not known. Not written.
+    pub not_understood: Vec<String>,
 }
 
 /// A node, as it was when it was backed up.
@@ -114,25 +159,36 @@ pub struct TableEntry {
     /// Which table of that name.
     pub version: TableVersion,
     /// Its files, in order of name when Thetis wrote them.
-    pub files: Vec<FileEntry>,
+    pub files: Files,
     /// Bytes of all its files.
     pub bytes: u64,
     /// Names of ScyllaDB's own lists, which lie beside the files and do not count.
     pub scylla_manifests: Vec<String>,
-}
-
-/// A file that a backup holds.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct FileEntry {
-    /// Its name, without the suffix of an older version. Always one of an SSTable's file.
-    pub name: String,
-    /// Its bytes; `None` in a backup that Manager made.
-    pub bytes: Option<u64>,
-    /// Its CRC-32, where it was computed or is known from the SSTable's digest.
-    pub crc32: Option<u32>,
+    /// For a table that is spread by tablets, as [`Manifest::ranges`].
+    pub ranges: Vec<(i64, i64)>,
 }
 
 impl Manifest {
+    /// A manifest that goes under `key`, of nothing so far.
+    #[must_use]
+    pub fn new(key: &ManifestKey) -> Self {
+        Self {
+            cluster: key.owner.cluster,
+            dc: key.owner.dc.clone(),
+            node: key.owner.node,
+            task: key.task,
+            tag: key.tag.clone(),
+            info: NodeFacts::default(),
+            schema: String::new(),
+            index: Vec::new(),
+            ranges: BTreeMap::new(),
+            nodes: Vec::new(),
+            snapshot_ms: 0,
+            sealed_ms: 0,
+            not_understood: Vec::new(),
+        }
+    }
+
     /// Its key, finished or not.
     ///
     /// # Errors
@@ -169,7 +225,7 @@ impl Manifest {
     /// Those of the writer.
     pub fn write(&self, writer: impl io::Write) -> io::Result<()> {
         let mut gzip = GzEncoder::new(writer, Compression::default());
-        serde_json::to_writer(&mut gzip, &wire::Manifest::from(self))?;
+        serde_json::to_writer(&mut gzip, &write::Manifest::from(self))?;
         gzip.finish()?.flush()
     }
 
@@ -190,33 +246,56 @@ impl Manifest {
     /// # Errors
     /// [`ManifestError`], which names the key.
     pub fn read(reader: impl io::Read, key: &ManifestKey) -> Result<Self, ManifestError> {
-        let json = io::BufReader::with_capacity(1 << 16, MultiGzDecoder::new(reader));
-        let wire: wire::Manifest = serde_json::from_reader(json).map_err(|cause| {
-            let key = key.to_string();
-            if cause.is_io() {
-                let cause = cause.into();
-                ManifestError::Read { key, cause }
-            } else {
-                let cause = cause.to_string();
-                ManifestError::Shape { key, cause }
-            }
+        let mut index = Vec::new();
+        let head = Self::visit(reader, key, |entry| {
+            index.push(entry);
+            Ok::<_, ManifestError>(())
         })?;
-        wire.check(key)
+        Ok(Self { index, ..head })
+    }
+
+    /// As [`Self::read`], but hands over the entries one by one, in their order, as they are read,
+    /// and returns the rest with an empty index. Memory holds one entry at a time.
+    ///
+    /// What was handed over counts only if this returns `Ok`: whether the manifest is the one its
+    /// key says, and whole, shows at its end.
+    ///
+    /// # Errors
+    /// [`ManifestError`], which names the key; or the first error of `each`, which ends it.
+    pub fn visit<E: From<ManifestError>>(
+        reader: impl io::Read,
+        key: &ManifestKey,
+        each: impl FnMut(TableEntry) -> Result<(), E>,
+    ) -> Result<Self, E> {
+        read::read(reader, key, LARGEST, each)
     }
 }
 
 impl TableEntry {
-    /// The SSTables, each with its files, in order of name.
+    /// An entry of a table without files.
     #[must_use]
-    pub fn sstables(&self) -> std::collections::BTreeMap<String, Vec<(Name, &FileEntry)>> {
-        let mut sstables = std::collections::BTreeMap::<_, Vec<_>>::new();
-        for file in &self.files {
-            // Names were checked when the entry was made.
+    pub fn new(keyspace: &str, table: &str, version: TableVersion) -> Self {
+        Self {
+            keyspace: keyspace.to_owned(),
+            table: table.to_owned(),
+            replication: None,
+            version,
+            files: Files::new(),
+            bytes: 0,
+            scylla_manifests: Vec::new(),
+            ranges: Vec::new(),
+        }
+    }
+
+    /// The SSTables by name, as in `mt-3gqe_1lnj_4sbpc2ezoscu9hhtor-big`, each with its files.
+    #[must_use]
+    pub fn sstables(&self) -> BTreeMap<&str, Vec<File<'_>>> {
+        let mut sstables = BTreeMap::<_, Vec<_>>::new();
+        for file in self.files.iter() {
+            // Names were checked when the entry was read.
             if let Ok(name) = file.name.parse::<Name>() {
-                sstables
-                    .entry(name.sstable.clone())
-                    .or_default()
-                    .push((name, file));
+                let sstable = &file.name[..name.sstable.len()];
+                sstables.entry(sstable).or_default().push(file);
             }
         }
         sstables

@@ -1,4 +1,8 @@
 //! Plans: which files of a snapshot go to the bucket, in which chunks, under which keys.
+//!
+//! A file may have to take the place of another one that an older backup needs: an SSTable's id may
+//! be used again. Then the plan says where the old one is to be kept: under its key with the tag of
+//! this backup behind it, as Manager does and as [`crate::restore::resolve`] finds it.
 
 mod compare;
 
@@ -10,8 +14,8 @@ use serde::{Deserialize, Serialize};
 use self::compare::{Verdict, compare, digest_of};
 use crate::{
     Document, IdKind, InvalidSegment, Limits, Name, TableVersion,
-    key::{Owner, TableDir},
-    manifest::{FileEntry, Replication, TableEntry},
+    key::{ManifestKey, Owner, TableDir},
+    manifest::{File, Files, Replication, TableEntry},
     pack,
     sstable::{DATA, InvalidName},
 };
@@ -69,6 +73,31 @@ pub struct Remote {
     pub objects: BTreeMap<String, u64>,
     /// Contents of the objects that [`digests`] names, by key.
     pub digests: BTreeMap<String, Vec<u8>>,
+    /// Components with integer ids that finished backups of the node list, by key; each with the newest
+    /// such backup. What none of them lists may be half of one SSTable and half of another.
+    pub listed: BTreeMap<String, SnapshotTag>,
+}
+
+impl Remote {
+    /// Notes what a table of a finished backup lists.
+    ///
+    /// # Errors
+    /// [`InvalidSegment`] if a name cannot be part of a key.
+    pub fn list(&mut self, of: &ManifestKey, entry: &TableEntry) -> Result<(), InvalidSegment> {
+        let dir = TableDir::new(&of.owner, &entry.keyspace, &entry.table, entry.version)?;
+        for file in entry.files.iter() {
+            let kind = file.name.parse::<Name>().map(|name| name.id.kind());
+            if kind != Ok(IdKind::Integer) {
+                continue;
+            }
+            let newest = self.listed.entry(dir.component(file.name)?);
+            let newest = newest.or_insert_with(|| of.tag.clone());
+            if *newest < of.tag {
+                newest.clone_from(&of.tag);
+            }
+        }
+        Ok(())
+    }
 }
 
 /// What a plan is made for.
@@ -142,6 +171,18 @@ pub struct ChunkFile {
     /// Its CRC-32 by the SSTable's own digest: another one means that the file is damaged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub crc32: Option<u32>,
+    /// What lies under `key`, to be kept before this takes its place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaces: Option<Replaced>,
+}
+
+/// An object of the bucket that another is to take the place of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Replaced {
+    /// Where it is to be kept.
+    pub kept: String,
+    /// Its bytes, when the plan was made.
+    pub bytes: u64,
 }
 
 /// Proof that a chunk is stored.
@@ -177,6 +218,8 @@ pub struct Planned {
     pub chunks: Vec<Chunk>,
     /// The manifest's entries: all files, stored already or not.
     pub index: Vec<TableEntry>,
+    /// How many files take the place of others.
+    pub replaced: u64,
 }
 
 /// Why there is no plan.
@@ -195,22 +238,6 @@ pub enum PlanError {
         file: String,
         /// The SSTable it was listed with.
         sstable: String,
-    },
-    /// The bucket holds other files under the names an SSTable needs. They may belong to another
-    /// backup, so they are not replaced.
-    #[error(
-        "{table}: the bucket holds another SSTable under `{sstable}` ({why}); {count} SSTables are \
-         affected. An older backup may need it, so it is not replaced"
-    )]
-    Conflict {
-        /// The table.
-        table: TableRef,
-        /// The first such SSTable.
-        sstable: String,
-        /// How it differs.
-        why: &'static str,
-        /// How many such SSTables there are.
-        count: usize,
     },
 }
 
@@ -241,11 +268,11 @@ pub fn digests(
 /// Plans a node's upload.
 ///
 /// An SSTable that the bucket holds already is not stored again: same names, same sizes and, when
-/// its id is an integer, same digest.
+/// its id is an integer, same digest, and listed by a finished backup. Of one that the bucket holds another of the same name of, each
+/// file that is there is to be kept ([`ChunkFile::replaces`]).
 ///
 /// # Errors
-/// [`PlanError::Conflict`] if the bucket holds another SSTable of the same name; else what is wrong
-/// with a name.
+/// What is wrong with a name.
 ///
 /// # Panics
 /// Never: a node has fewer than 2^32 SSTables.
@@ -261,9 +288,6 @@ pub fn plan(
     let mut work = Work::default();
     for table in local {
         work.take(frame, table, remote)?;
-    }
-    if let Some(first) = work.conflict {
-        return Err(first);
     }
     let mut totals = work.totals;
     let boxes = pack::pack(work.to_store, frame.limits);
@@ -287,6 +311,7 @@ pub fn plan(
         },
         chunks,
         index: work.index,
+        replaced: work.replaced,
     })
 }
 
@@ -297,7 +322,7 @@ struct Work {
     sizes: Sizes,
     to_store: Vec<(u64, Vec<ChunkFile>)>,
     index: Vec<TableEntry>,
-    conflict: Option<PlanError>,
+    replaced: u64,
 }
 
 /// Bytes by table: a table may have several versions.
@@ -322,30 +347,38 @@ impl Work {
         remote: &Remote,
     ) -> Result<(), PlanError> {
         let dir = TableDir::new(frame.owner, &table.keyspace, &table.table, table.version)?;
-        let mut files = Vec::new();
+        let mut files = Files::new();
         for sstable in &table.sstables {
             let bytes = sstable.bytes();
             self.totals.files += sstable.files.len() as u64;
             self.totals.bytes += bytes;
-            let stored = stored_files(&dir, &table.dir, sstable)?;
+            let mut stored = stored_files(&dir, &table.dir, sstable)?;
             for (file, local) in stored.iter().zip(&sstable.files) {
-                files.push(FileEntry {
-                    name: local.name.clone(),
+                files.push(File {
+                    name: &local.name,
                     bytes: Some(file.bytes),
                     crc32: file.crc32,
                 });
             }
             match compare(&dir, sstable, remote)? {
-                Verdict::Store => self.to_store.push((bytes, stored)),
                 Verdict::Skip => {
                     self.totals.skipped_files += sstable.files.len() as u64;
                     self.totals.skipped_bytes += bytes;
                 }
-                Verdict::Conflict(why) => self.conflict(&table, sstable, why),
+                Verdict::Store(replaced) => {
+                    self.replaced += replaced.len() as u64;
+                    for (file, local) in stored.iter_mut().zip(&sstable.files) {
+                        file.replaces = replaced.get(&*local.name).map(|bytes| Replaced {
+                            kept: format!("{}.{}", file.key, frame.tag),
+                            bytes: *bytes,
+                        });
+                    }
+                    self.to_store.push((bytes, stored));
+                }
             }
         }
         files.sort();
-        let bytes = files.iter().filter_map(|file| file.bytes).sum();
+        let bytes = table.sstables.iter().map(SsTable::bytes).sum();
         let name = (table.keyspace.clone(), table.table.clone());
         *self.sizes.0.entry(name).or_default() += bytes;
         let unit = frame.units.iter().find(|u| u.keyspace == table.keyspace);
@@ -354,30 +387,11 @@ impl Work {
                 true => Replication::Tablets,
                 false => Replication::Vnodes,
             }),
-            keyspace: table.keyspace,
-            table: table.table,
-            version: table.version,
             files,
             bytes,
-            scylla_manifests: Vec::new(),
+            ..TableEntry::new(&table.keyspace, &table.table, table.version)
         });
         Ok(())
-    }
-
-    fn conflict(&mut self, of: &LocalTable, sstable: &SsTable, why: &'static str) {
-        if let Some(PlanError::Conflict { count, .. }) = &mut self.conflict {
-            *count += 1;
-            return;
-        }
-        self.conflict = Some(PlanError::Conflict {
-            table: TableRef {
-                keyspace: of.keyspace.clone(),
-                table: of.table.clone(),
-            },
-            sstable: sstable.name.clone(),
-            why,
-            count: 1,
-        });
     }
 }
 
@@ -395,6 +409,7 @@ fn stored_files(dir: &TableDir, below: &str, of: &SsTable) -> Result<Vec<ChunkFi
             key: dir.component(&file.name)?,
             bytes: file.bytes,
             crc32: of.crc32.filter(|_| name.component == DATA),
+            replaces: None,
         })
     });
     files.collect()

@@ -100,7 +100,7 @@ impl Candidates {
         let dir = dir_of(&self.owner, entry)?;
         let table = self.tables.entry(dir.clone()).or_default();
         for file in entry.files.iter() {
-            table.add(&mut self.kinds, &file.name, file.bytes.unwrap_or_default());
+            table.add(&mut self.kinds, file.name, file.bytes.unwrap_or_default());
         }
         for name in &entry.scylla_manifests {
             // Only what has the form of one: else a manifest could take any object away with it.
@@ -132,26 +132,6 @@ impl Candidates {
         }
     }
 
-    /// Adds any object of a listing, to find out which ones nobody needs. What has no name of ours
-    /// is left out.
-    pub fn add_object(&mut self, key: &str, bytes: u64) {
-        if let Some(component) = self.component(key) {
-            let table = self.tables.entry(component.dir).or_default();
-            match component.replaced_by {
-                Some(tag) => table.add_version(&component.name, tag, bytes),
-                None => table.add(&mut self.kinds, &component.name, bytes),
-            }
-        } else if let Ok(list) = key.parse::<ScyllaManifestKey>()
-            && list.dir.owner == self.owner
-        {
-            let name = list.name();
-            self.tables
-                .entry(list.dir)
-                .or_default()
-                .add_list(&name, bytes);
-        }
-    }
-
     fn component(&self, key: &str) -> Option<ComponentKey> {
         let key = key.parse::<ComponentKey>().ok();
         key.filter(|key| key.dir.owner == self.owner)
@@ -180,37 +160,12 @@ impl Remaining {
         };
         for file in entry.files.iter() {
             let bytes = file.bytes.unwrap_or_default();
-            table.strike(&self.kinds, tag, &file.name, bytes);
+            table.strike(&self.kinds, tag, file.name, bytes);
         }
         for name in &entry.scylla_manifests {
             table.strike_list(name);
         }
         Ok(())
-    }
-
-    /// Strikes out one object, as the plan of an open run does.
-    pub fn keep_object(&mut self, key: &str) {
-        let Ok(key) = key.parse::<ComponentKey>() else {
-            return;
-        };
-        if let Some(table) = self.tables.get_mut(&key.dir) {
-            match key.replaced_by {
-                Some(tag) => table.strike_version(&key.name, &tag),
-                None => table.strike_plain(&self.kinds, &key.name, 0),
-            }
-        }
-    }
-
-    /// Strikes out ScyllaDB's own manifests of a snapshot: they are stored before any manifest of
-    /// ours lists them.
-    pub fn keep_lists(&mut self, tag: &SnapshotTag) {
-        for (dir, table) in &mut self.tables {
-            let key = ScyllaManifestKey {
-                dir: dir.clone(),
-                tag: tag.clone(),
-            };
-            table.strike_list(&key.name());
-        }
     }
 
     /// How much is left.

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 pub use self::{
     batches::batches,
     choose::choose,
-    collect::{Sourced, collect, resolve},
+    collect::{Sourced, collect, collect_table, resolve, taken},
 };
 use crate::{Document, IdKind, InvalidSegment};
 

@@ -20,7 +20,8 @@
 //! node that is gone therefore makes the first backup without it count one backup later.
 //!
 //! What is not whole goes by age as all do, and by number once as many whole ones are newer. What
-//! has no finished manifest at all promises nothing, and goes as soon as no run can go on with it.
+//! has no finished manifest at all promises nothing, and goes as soon as no run can go on with it; of
+//! a task that nobody knows, by age.
 //!
 //! A tag in the future is a clock's mistake. It is kept until its time has come and does not count
 //! until then, so it pushes out none of the others. When nobody knows how late it is, because the

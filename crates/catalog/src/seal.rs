@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    Chunk, Manifest, NodePlan, Receipt, TableVersion,
+    Chunk, Manifest, NodePlan, Receipt, TableEntry, TableVersion,
     key::{ComponentKey, InvalidKey},
 };
 
@@ -48,6 +48,8 @@ pub struct Sealer {
     manifest: Manifest,
     tables: BTreeMap<(String, String, TableVersion), usize>,
     waiting: BTreeSet<u32>,
+    /// Of each entry, how many files have a receipt.
+    proven: Vec<usize>,
     files: u64,
     bytes: u64,
 }
@@ -63,6 +65,7 @@ impl Sealer {
             tables.insert(name, at);
         }
         Self {
+            proven: vec![0; manifest.index.len()],
             manifest,
             tables,
             waiting: (0..plan.totals.chunks).collect(),
@@ -121,15 +124,14 @@ impl Sealer {
             .get(&table)
             .filter(|_| ours)
             .ok_or_else(unlisted)?;
+        self.proven[at] += 1;
         let files = &mut self.manifest.index[at].files;
-        let at = files
-            .binary_search_by(|file| file.name.as_str().cmp(&key.name))
-            .map_err(|_| unlisted())?;
-        if files[at].bytes.is_some_and(|bytes| bytes != stored.bytes) {
+        let at = files.find(&key.name).ok_or_else(unlisted)?;
+        let listed = files.get(at).and_then(|file| file.bytes);
+        if listed.is_some_and(|bytes| bytes != stored.bytes) {
             return Err(unlisted());
         }
-        files[at].bytes = Some(stored.bytes);
-        files[at].crc32 = Some(stored.crc32);
+        files.set(at, stored.bytes, stored.crc32);
         Ok(())
     }
 
@@ -137,6 +139,13 @@ impl Sealer {
     #[must_use]
     pub fn waiting(&self) -> &BTreeSet<u32> {
         &self.waiting
+    }
+
+    /// The entries with files that no receipt tells of: they were in the bucket when the plan was made.
+    pub fn seen(&self) -> impl Iterator<Item = &TableEntry> {
+        let entries = self.manifest.index.iter().zip(&self.proven);
+        let seen = entries.filter(|(entry, proven)| entry.files.len() > **proven);
+        seen.map(|(entry, _)| entry)
     }
 
     /// The finished manifest.

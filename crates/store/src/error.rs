@@ -30,7 +30,7 @@ pub enum Error {
         "not allowed to {action} `{key}` in {location} ({cause}): check the credentials and what the bucket's policy grants them"
     )]
     Denied {
-        /// What was attempted: `read`, `write`, `list` or `delete`.
+        /// What was attempted: `read`, `write`, `copy`, `list` or `delete`.
         action: &'static str,
         /// The key or prefix.
         key: String,
@@ -60,7 +60,7 @@ pub enum Error {
         expected: u64,
     },
     /// The disk has no space left.
-    #[error("no space left for `{}`", path.display())]
+    #[error("no space left for `{}`: the file system is full, of bytes or of inodes", path.display())]
     DiskFull {
         /// What was being written.
         path: PathBuf,

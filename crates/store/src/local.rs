@@ -3,6 +3,7 @@
 //! An object is a file of the key's path. It is written below `.thetis-tmp` in its bucket, synced,
 //! and renamed. Symbolic links that the operator puts into a bucket are followed.
 
+mod copy;
 mod walk;
 
 use std::{
@@ -239,6 +240,15 @@ impl Local {
             Err(e) => stream::iter([Err(e)]).right_stream(),
         });
         objects.flatten().boxed()
+    }
+
+    /// What stands between `prefix` and the next `/` of keys.
+    pub(crate) async fn folders(&self, prefix: &str) -> Result<Vec<String>, Error> {
+        self.exists()?;
+        let path = self.path(prefix);
+        let looked = path.clone();
+        let names = blocking(move || walk::folders(&looked)).await;
+        names.map_err(|e| self.failed("list", prefix, &path, e))
     }
 
     pub(crate) async fn delete(&self, keys: &[String]) -> Result<(), Error> {

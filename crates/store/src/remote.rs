@@ -4,6 +4,7 @@
 //! Neither is told checksums: transport is trusted (TLS), and the CRC-32 computed on the way is in
 //! the caller's hands. A cancelled upload leaves its parts to the store's own clean-up.
 
+mod copy;
 mod error;
 
 use std::{
@@ -327,13 +328,27 @@ impl Remote {
             let entries = lister.map_err(failed.clone())?.map_err(failed);
             Ok(entries.try_filter_map(move |entry| {
                 let file = entry.metadata().is_file() && entry.path().starts_with(&prefix);
+                let time = entry.metadata().last_modified().map(SystemTime::from);
                 future::ready(Ok(file.then(|| Object {
                     key: entry.path().to_owned(),
                     bytes: entry.metadata().content_length(),
+                    written_ms: time.and_then(since_1970),
                 })))
             }))
         };
         stream::once(listed).try_flatten().boxed()
+    }
+
+    /// What stands between `prefix` and the next `/` of keys.
+    pub(crate) async fn folders(&self, prefix: &str) -> Result<Vec<String>, Error> {
+        let _request = self.budget.requests(1).await;
+        let listed = self.operator.list(prefix).await;
+        let listed = listed.map_err(|e| explain(&self.attempt("list", prefix), &e))?;
+        let names = listed.iter().filter_map(|entry| {
+            let name = entry.path().strip_prefix(prefix)?.strip_suffix('/')?;
+            (!name.is_empty()).then(|| name.to_owned())
+        });
+        Ok(names.collect())
     }
 
     pub(crate) async fn delete(&self, keys: &[String]) -> Result<(), Error> {

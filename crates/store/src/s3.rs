@@ -1,7 +1,9 @@
 //! Buckets of Amazon S3 and of everything that speaks its protocol.
 
 mod client;
+mod copy;
 mod error;
+mod pages;
 mod upload;
 
 use std::{ops::Range, sync::Arc};
@@ -25,6 +27,7 @@ use crate::{
 
 pub(crate) use client::Clients;
 use error::{explain, is_missing, precondition_failed};
+use pages::Pages;
 
 /// Keys one request may delete.
 const DELETED_AT_ONCE: usize = 1_000;
@@ -176,7 +179,7 @@ impl S3 {
     pub(crate) fn list(&self, prefix: &str) -> Objects {
         let this = self.clone();
         let prefix = prefix.to_owned();
-        let pages = stream::try_unfold(Some(None), move |from: Option<Option<String>>| {
+        let pages = stream::try_unfold(Some(Pages::default()), move |from: Option<Pages>| {
             let (this, prefix) = (this.clone(), prefix.clone());
             async move {
                 let Some(from) = from else { return Ok(None) };
@@ -188,11 +191,7 @@ impl S3 {
     }
 
     /// One page of a listing, and where the next begins, if there is one.
-    async fn page(
-        &self,
-        prefix: &str,
-        from: Option<String>,
-    ) -> Result<(Vec<Object>, Option<Option<String>>), Error> {
+    async fn page(&self, prefix: &str, from: Pages) -> Result<(Vec<Object>, Option<Pages>), Error> {
         let attempt = self.attempt("list", prefix);
         let _request = self.budget.requests(1).await;
         let sent = self
@@ -200,20 +199,55 @@ impl S3 {
             .list_objects_v2()
             .bucket(&self.bucket)
             .prefix(prefix)
-            .set_continuation_token(from)
+            .set_continuation_token(from.token())
             .send()
             .await;
         let output = sent.map_err(|e| explain(&attempt, &e))?;
-        let next = match (output.is_truncated, output.next_continuation_token) {
-            (Some(true), Some(token)) => Some(Some(token)),
-            _ => None,
-        };
         let objects = output.contents.unwrap_or_default();
+        let first = objects.first().and_then(|object| object.key.as_deref());
+        let next = (output.is_truncated, output.next_continuation_token);
+        let next = from.after(&attempt, first, next)?;
         let objects = objects.into_iter().filter_map(|object| {
-            let bytes = unsigned(object.size.unwrap_or_default());
-            object.key.map(|key| Object { key, bytes })
+            let time = object.last_modified.and_then(|time| time.to_millis().ok());
+            Some(Object {
+                key: object.key?,
+                bytes: unsigned(object.size.unwrap_or_default()),
+                written_ms: time.and_then(|ms| u64::try_from(ms).ok()),
+            })
         });
         Ok((objects.collect(), next))
+    }
+
+    /// What stands between `prefix` and the next `/` of keys.
+    pub(crate) async fn folders(&self, prefix: &str) -> Result<Vec<String>, Error> {
+        let attempt = self.attempt("list", prefix);
+        let (mut names, mut from) = (Vec::new(), Pages::default());
+        loop {
+            let _request = self.budget.requests(1).await;
+            let sent = self
+                .control()
+                .list_objects_v2()
+                .bucket(&self.bucket)
+                .prefix(prefix)
+                .delimiter("/")
+                .set_continuation_token(from.token())
+                .send()
+                .await;
+            let output = sent.map_err(|e| explain(&attempt, &e))?;
+            let below = output.common_prefixes.unwrap_or_default();
+            let first = below.first().and_then(|below| below.prefix.as_deref());
+            let next = (output.is_truncated, output.next_continuation_token);
+            let next = from.after(&attempt, first, next)?;
+            let below = below.into_iter();
+            names.extend(below.filter_map(|below| {
+                let name = below.prefix?.strip_prefix(prefix)?.to_owned();
+                name.strip_suffix('/').map(str::to_owned)
+            }));
+            match next {
+                Some(next) => from = next,
+                None => return Ok(names),
+            }
+        }
     }
 
     /// Deletes `keys`, a thousand a request.

@@ -1,5 +1,7 @@
 //! What the rest of Thetis sees of one bucket, whatever keeps it.
 
+mod copy;
+
 use std::{fmt, ops::Range, path::Path, sync::Arc};
 
 use bytes::{Bytes, BytesMut};
@@ -17,6 +19,8 @@ use crate::{
     remote::Remote,
     s3::S3,
 };
+
+pub(crate) use copy::torn;
 
 /// The largest object [`Store::get`] returns, in bytes.
 const SMALL: u64 = 64 << 20;
@@ -39,6 +43,9 @@ pub struct Object {
     pub key: String,
     /// Its length in bytes.
     pub bytes: u64,
+    /// When it was written, in milliseconds since 1970 by the bucket's clock; `None` if the store
+    /// does not say. Many count in whole seconds.
+    pub written_ms: Option<u64>,
 }
 
 /// A file that was stored or fetched.
@@ -280,6 +287,24 @@ impl Store {
             Backend::Remote(remote) => remote.list(prefix),
             Backend::Local(local) => local.list(prefix),
         }
+    }
+
+    /// The names that stand between `prefix`, which ends in `/`, and the next `/` of keys that
+    /// begin with it: what would be the directories in a directory. In order, each once. Some
+    /// stores name those, too, whose last key is gone.
+    ///
+    /// # Errors
+    /// See [`Store`].
+    pub async fn folders(&self, prefix: &str) -> Result<Vec<String>, Error> {
+        key::check_prefix(prefix)?;
+        let mut names = match &self.inner.backend {
+            Backend::S3(s3) => s3.folders(prefix).await?,
+            Backend::Remote(remote) => remote.folders(prefix).await?,
+            Backend::Local(local) => local.folders(prefix).await?,
+        };
+        names.sort_unstable();
+        names.dedup();
+        Ok(names)
     }
 
     /// Deletes objects, as many a request as the store takes. Absent ones are fine.

@@ -1,6 +1,8 @@
 //! One suite of promises, kept by every provider: memory, a directory, and real or emulated
 //! servers of S3, Google Cloud Storage and Azure.
 
+#[path = "conformance/copies.rs"]
+mod copies;
 #[path = "conformance/faults.rs"]
 mod faults;
 #[path = "conformance/suite.rs"]

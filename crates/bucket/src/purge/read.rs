@@ -19,6 +19,7 @@ pub(super) struct Shelf<'a> {
     store: &'a Store,
     /// Their bytes, as they were listed.
     there: BTreeMap<ManifestKey, u64>,
+    guard: &'a (dyn Fn() -> bool + Sync),
     dir: TempDir,
     next: AtomicU64,
 }
@@ -37,10 +38,15 @@ impl Drop for Copy {
 }
 
 impl<'a> Shelf<'a> {
-    pub(super) fn new(store: &'a Store, there: BTreeMap<ManifestKey, u64>) -> Result<Self, Error> {
+    pub(super) fn new(
+        store: &'a Store,
+        there: BTreeMap<ManifestKey, u64>,
+        guard: &'a (dyn Fn() -> bool + Sync),
+    ) -> Result<Self, Error> {
         Ok(Self {
             store,
             there,
+            guard,
             dir: tempfile::tempdir().map_err(Error::Scratch)?,
             next: AtomicU64::new(0),
         })
@@ -52,6 +58,9 @@ impl<'a> Shelf<'a> {
 
     /// Fetches a manifest; `None` if it is gone.
     pub(super) async fn fetch(&self, key: &ManifestKey) -> Result<Option<Copy>, Error> {
+        if !(self.guard)() {
+            return Err(Error::Stopped);
+        }
         let text = key.to_string();
         let bytes = match self.there.get(key) {
             Some(bytes) => Some(*bytes),
@@ -101,10 +110,7 @@ pub(super) async fn visit<T: Send + 'static>(
     let (path, key) = (copy.path.clone(), key.clone());
     let read = tokio::task::spawn_blocking(move || {
         let file = BufReader::new(File::open(path).map_err(Error::Scratch)?);
-        let manifest = Manifest::read(file, &key)?;
-        for entry in &manifest.index {
-            each(&mut state, entry)?;
-        }
+        Manifest::visit(file, &key, |entry| each(&mut state, &entry))?;
         Ok(state)
     });
     match read.await {

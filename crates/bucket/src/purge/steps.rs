@@ -1,6 +1,6 @@
 //! Doing to the bucket what `catalog` says, and telling of it.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use catalog::{
     key::ManifestKey,
@@ -8,11 +8,16 @@ use catalog::{
 };
 use futures::{StreamExt as _, stream};
 use store::Store;
+use tokio::time::timeout;
 
 use super::{Failed, Report, read::Copy};
 
 /// Requests in flight.
 const REQUESTS: usize = 4;
+
+/// How long one of them may take. Whoever holds the guard can therefore tell when the last change
+/// comes at the latest: so long after it says no.
+pub const LIMIT: Duration = Duration::from_secs(30);
 
 /// Batches that may fail before the rest is not even tried.
 const FAILURES: usize = 10;
@@ -29,7 +34,8 @@ pub(super) struct Purge<'a, G> {
 /// What became of a batch.
 enum Outcome {
     Done(Batch),
-    Failed(Batch, store::Error),
+    /// Why, and whether the same may happen to others.
+    Failed(Batch, String, bool),
     Stopped,
 }
 
@@ -79,18 +85,18 @@ impl<G: Fn() -> bool + Sync> Purge<'_, G> {
             if !guard() {
                 return Outcome::Stopped;
             }
-            match store.delete(&batch.keys).await {
-                Ok(()) => Outcome::Done(batch),
-                Err(e) => Outcome::Failed(batch, e),
+            match timeout(LIMIT, store.delete(&batch.keys)).await {
+                Ok(Ok(())) => Outcome::Done(batch),
+                Ok(Err(cause)) => Outcome::Failed(batch, cause.to_string(), cause.retry()),
+                Err(_) => Outcome::Failed(batch, late(), true),
             }
         });
         let mut deletions = stream::iter(deletions).buffer_unordered(REQUESTS);
         while let Some(outcome) = deletions.next().await {
             match outcome {
                 Outcome::Done(batch) => self.done(&batch),
-                Outcome::Failed(batch, cause) => {
-                    let hopeless = cause.retry();
-                    self.failed(batch.keys.len(), &cause);
+                Outcome::Failed(batch, cause, hopeless) => {
+                    self.failed(batch.keys.len(), cause);
                     if hopeless || self.report.failures.len() >= FAILURES {
                         return false;
                     }
@@ -120,24 +126,24 @@ impl<G: Fn() -> bool + Sync> Purge<'_, G> {
             .put_file(&temporary, &copy.path, copy.bytes, None, &|_| ())
             .await;
         if let Err(cause) = put {
-            self.failed(1, &cause);
+            self.failed(1, cause.to_string());
             return false;
         }
         if !guard() {
             self.report.stopped = true;
             return false;
         }
-        let deleted = self.store.delete(&[key.to_string()]).await;
-        match deleted {
-            Ok(()) => {
+        let finished = [key.to_string()];
+        let cause = match timeout(LIMIT, self.store.delete(&finished)).await {
+            Ok(Ok(())) => {
                 self.report.unsealed += 1;
-                true
+                return true;
             }
-            Err(cause) => {
-                self.failed(1, &cause);
-                false
-            }
-        }
+            Ok(Err(cause)) => cause.to_string(),
+            Err(_) => late(),
+        };
+        self.failed(1, cause);
+        false
     }
 
     fn done(&mut self, batch: &Batch) {
@@ -157,10 +163,11 @@ impl<G: Fn() -> bool + Sync> Purge<'_, G> {
         }
     }
 
-    fn failed(&mut self, keys: usize, cause: &store::Error) {
-        self.report.failures.push(Failed {
-            keys,
-            cause: cause.to_string(),
-        });
+    fn failed(&mut self, keys: usize, cause: String) {
+        self.report.failures.push(Failed { keys, cause });
     }
+}
+
+fn late() -> String {
+    format!("not deleted within {} s", LIMIT.as_secs())
 }

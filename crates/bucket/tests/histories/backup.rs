@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, rc::Rc};
 
 use catalog::{
-    FileEntry, Manifest, TableEntry,
+    File, Manifest, TableEntry,
     key::{ManifestKey, SchemaKey, SchemaKind, ScyllaManifestKey},
     restore::resolve,
 };
@@ -221,19 +221,16 @@ impl World {
                 continue;
             }
             let of_table = table.files();
-            let entries = of_table.iter().map(|(_, name, _)| FileEntry {
-                name: name.clone(),
+            let entries = of_table.iter().map(|(_, name, _)| File {
+                name,
                 bytes: Some(1),
                 crc32: None,
             });
             index.push(TableEntry {
-                keyspace: table.dir.keyspace.clone(),
-                table: table.dir.table.clone(),
-                replication: None,
-                version: table.dir.version,
                 files: entries.collect(),
                 bytes: of_table.len() as u64,
                 scylla_manifests: vec![list_of(table, &part.key.tag).name()],
+                ..TableEntry::new(&table.dir.keyspace, &table.dir.table, table.dir.version)
             });
             let stored = &self.buckets[part.node.bucket].files;
             files.extend(of_table.into_iter().map(|(key, _, content)| Planned {
@@ -244,14 +241,8 @@ impl World {
         }
         Plan {
             manifest: Rc::new(Manifest {
-                cluster: self.cluster,
-                dc: part.key.owner.dc.clone(),
-                node: part.key.owner.node,
-                task: part.key.task,
-                tag: part.key.tag.clone(),
-                info: catalog::manifest::NodeFacts::default(),
-                schema: String::new(),
                 index,
+                ..Manifest::new(&part.key)
             }),
             files,
         }

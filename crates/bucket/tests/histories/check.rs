@@ -81,7 +81,7 @@ impl World {
                 let (keyspace, table) = (&entry.keyspace, &entry.table);
                 let dir = TableDir::new(owner, keyspace, table, entry.version).unwrap();
                 for file in entry.files.iter() {
-                    let plain = dir.component(&file.name).unwrap();
+                    let plain = dir.component(file.name).unwrap();
                     needed.extend(resolve(&plain, &key.tag, &bucket.files).map(|(key, _)| key));
                 }
                 let lists = entry.scylla_manifests.iter();

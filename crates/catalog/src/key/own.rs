@@ -30,6 +30,8 @@ pub enum OwnKey {
     Cluster(ClusterId),
     /// A copy of a task.
     Task(ClusterId, TaskId),
+    /// A short form of all manifests of a cluster, so that they need not be read again.
+    Catalog(ClusterId),
     /// Says that a backup is to be kept.
     Pin(ClusterId, SnapshotTag),
 }
@@ -41,6 +43,8 @@ impl OwnKey {
     pub const CLUSTERS: &str = "thetis/clusters/";
     /// Prefix of all copies of tasks.
     pub const TASKS: &str = "thetis/tasks/";
+    /// Prefix of all short forms of manifests.
+    pub const CATALOGS: &str = "thetis/catalog/";
     /// Prefix of all pins.
     pub const PINS: &str = "thetis/pins/";
 
@@ -54,12 +58,6 @@ impl OwnKey {
     #[must_use]
     pub fn of_node(origin: RunId, node: NodeId) -> String {
         format!("{}{origin}/node/{node}/", Self::RUNS)
-    }
-
-    /// Prefix of all chunks of a node's plan, ending in `/`.
-    #[must_use]
-    pub fn chunks(origin: RunId, node: NodeId) -> String {
-        format!("{}chunk/", Self::of_node(origin, node))
     }
 
     /// Prefix of all receipts of a node's plan, ending in `/`.
@@ -87,6 +85,9 @@ impl OwnKey {
     }
 
     fn read(text: &str) -> Option<Self> {
+        if let Some(name) = text.strip_prefix(Self::CATALOGS) {
+            return Some(Self::Catalog(name.strip_suffix(".json.gz")?.parse().ok()?));
+        }
         let text = text.strip_suffix(".json")?;
         if let Some(cluster) = text.strip_prefix(Self::CLUSTERS) {
             return Some(Self::Cluster(cluster.parse().ok()?));
@@ -146,6 +147,7 @@ impl fmt::Display for OwnKey {
             Self::Undo(run, node) => write!(f, "{runs}{run}/restore/undo/{node}.json"),
             Self::Cluster(cluster) => write!(f, "{}{cluster}.json", Self::CLUSTERS),
             Self::Task(cluster, task) => write!(f, "{}{cluster}/{task}.json", Self::TASKS),
+            Self::Catalog(cluster) => write!(f, "{}{cluster}.json.gz", Self::CATALOGS),
             Self::Pin(cluster, tag) => write!(f, "{}{cluster}/{tag}.json", Self::PINS),
         }
     }

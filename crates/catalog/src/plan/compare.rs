@@ -1,65 +1,107 @@
 //! Whether the bucket holds an SSTable already.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+
+use protocol::SnapshotTag;
 
 use super::{LocalFile, PlanError, Remote, SsTable};
-use crate::{IdKind, key::TableDir};
+use crate::{Id, IdKind, key::TableDir};
 
 /// What to do with an SSTable.
-pub(super) enum Verdict {
-    /// Store it.
-    Store,
+pub(super) enum Verdict<'a> {
     /// The bucket has it.
     Skip,
-    /// The bucket has another one; says how it differs.
-    Conflict(&'static str),
+    /// Store it, and keep first what these files would replace: bytes, by name.
+    Store(BTreeMap<&'a str, u64>),
 }
 
 /// Compares an SSTable with what the bucket holds under its name.
-pub(super) fn compare(
+///
+/// It is there if all its files are, with their sizes. If its id is an integer, which another SSTable
+/// may have had, the digest must be the same, too, and the files must be those of a backup that was
+/// finished: of others nobody knows that they belong together. Whoever put something in the place of
+/// such a file has set the file aside, with a tag after that backup's. Files that the SSTable does not
+/// have do not matter: they were left by one that had its name before.
+pub(super) fn compare<'a>(
     dir: &TableDir,
-    sstable: &SsTable,
+    sstable: &'a SsTable,
     remote: &Remote,
-) -> Result<Verdict, PlanError> {
-    let prefix = format!("{}{}-", dir.prefix(), sstable.name);
-    let mut there = BTreeMap::new();
-    for (key, bytes) in remote.objects.range(prefix.clone()..) {
-        let Some(name) = key.strip_prefix(&dir.prefix()) else {
-            break;
-        };
-        if !key.starts_with(&prefix) {
-            break;
-        }
-        if crate::key::split_version(name).1.is_none() {
-            there.insert(name, *bytes);
-        }
-    }
-    if there.is_empty() {
-        return Ok(Verdict::Store);
-    }
+) -> Result<Verdict<'a>, PlanError> {
+    let there = There::new(dir, sstable, remote);
+    let same_size = |file: &LocalFile| there.now.get(&*file.name) == Some(&file.bytes);
     let id = crate::sstable::parse_sstable(&sstable.name)?.id;
-    if id.kind() == IdKind::Integer {
-        let Some(digest) = digest_of(sstable) else {
-            return Ok(Verdict::Conflict("there is no digest to compare"));
+    let doubtful = match id.kind() {
+        IdKind::Uuid => false,
+        IdKind::Integer => {
+            !same_digest(dir, sstable, remote)? || !there.finished(dir, sstable, remote)?
+        }
+    };
+    if !doubtful && sstable.files.iter().all(same_size) {
+        return Ok(Verdict::Skip);
+    }
+    // Of a unique SSTable, a file of the right size is the file itself.
+    let differs = |file: &&LocalFile| matches!(id, Id::Integer(_)) || !same_size(file);
+    let replaced = sstable.files.iter().filter(differs);
+    let replaced = replaced.filter_map(|file| {
+        let bytes = there.now.get(&*file.name)?;
+        Some((&*file.name, *bytes))
+    });
+    Ok(Verdict::Store(replaced.collect()))
+}
+
+/// What the bucket holds under an SSTable's name.
+struct There<'a> {
+    /// Bytes, by name.
+    now: BTreeMap<&'a str, u64>,
+    /// The backup that was the last to set a file aside, by name.
+    replaced_by: BTreeMap<&'a str, SnapshotTag>,
+}
+
+impl<'a> There<'a> {
+    fn new(dir: &TableDir, sstable: &SsTable, remote: &'a Remote) -> Self {
+        let folder = dir.prefix();
+        let prefix = format!("{folder}{}-", sstable.name);
+        let mut there = Self {
+            now: BTreeMap::new(),
+            replaced_by: BTreeMap::new(),
         };
-        let key = dir.component(digest)?;
-        // A backup that was finished has the digest: what is there is left from one that was not.
-        if !remote.objects.contains_key(&key) {
-            return Ok(Verdict::Store);
+        let objects = remote.objects.range(prefix.clone()..);
+        for (key, bytes) in objects.take_while(|(key, _)| key.starts_with(&prefix)) {
+            match crate::key::split_version(&key[folder.len()..]) {
+                (name, None) => {
+                    there.now.insert(name, *bytes);
+                }
+                // Later tags come later.
+                (name, Some(tag)) => drop(there.replaced_by.insert(name, tag)),
+            }
         }
-        let same = sstable.digest.is_some() && sstable.digest.as_ref() == remote.digests.get(&key);
-        if !same {
-            return Ok(Verdict::Conflict("its digest differs"));
+        there
+    }
+
+    /// Whether each file is, as it lies there, one that a finished backup lists.
+    fn finished(
+        &self,
+        dir: &TableDir,
+        sstable: &SsTable,
+        remote: &Remote,
+    ) -> Result<bool, PlanError> {
+        for file in &sstable.files {
+            let replaced = self.replaced_by.get(&*file.name);
+            let listed = remote.listed.get(&dir.component(&file.name)?);
+            if listed.is_none() || replaced > listed {
+                return Ok(false);
+            }
         }
+        Ok(true)
     }
-    let here = |file: &LocalFile| there.get(&*file.name) == Some(&file.bytes);
-    let other = |file: &LocalFile| there.contains_key(&*file.name) && !here(file);
-    if sstable.files.iter().any(other) {
-        return Ok(Verdict::Conflict("the size of a file differs"));
-    }
-    let names: BTreeSet<&str> = sstable.files.iter().map(|file| &*file.name).collect();
-    let whole = sstable.files.iter().all(here) && there.keys().all(|name| names.contains(name));
-    Ok(if whole { Verdict::Skip } else { Verdict::Store })
+}
+
+fn same_digest(dir: &TableDir, sstable: &SsTable, remote: &Remote) -> Result<bool, PlanError> {
+    let Some(name) = digest_of(sstable) else {
+        return Ok(false);
+    };
+    let there = remote.digests.get(&dir.component(name)?);
+    Ok(sstable.digest.is_some() && sstable.digest.as_ref() == there)
 }
 
 /// The file that holds the digest: `Digest.crc32`, or an older form.

@@ -1,4 +1,4 @@
-//! What is stored again, what is not, and what is refused.
+//! What is stored again, what is not, and what is kept.
 
 use super::*;
 use crate::document::tests::{golden, id};
@@ -59,8 +59,13 @@ fn bucket(local: &[LocalTable]) -> Remote {
     let files = planned.chunks.into_iter().flat_map(|chunk| chunk.files);
     let objects: BTreeMap<_, _> = files.map(|file| (file.key, file.bytes)).collect();
     let digests = digests(&owner(), local, &objects).unwrap();
+    let first: SnapshotTag = "sm_20250101000000UTC".parse().unwrap();
     Remote {
         digests: digests.into_iter().map(|key| (key, b"7".into())).collect(),
+        listed: objects
+            .keys()
+            .map(|key| (key.clone(), first.clone()))
+            .collect(),
         objects,
     }
 }
@@ -98,7 +103,7 @@ fn a_first_backup_stores_all() {
     let entry = &planned.index[0];
     assert_eq!((entry.bytes, entry.files.len()), (601, 6));
     assert_eq!(entry.replication, Some(Replication::Tablets));
-    assert!(entry.files.is_sorted());
+    assert!(entry.files.iter().is_sorted());
     let data = planned.chunks[0].files.iter().find(|f| f.crc32.is_some());
     assert!(data.unwrap().path.ends_with("-Data.db"));
 }
@@ -136,44 +141,130 @@ fn older_versions_of_a_file_do_not_count() {
     assert_eq!(planned.chunks.len(), 1);
 }
 
+/// Files that take the place of others, with the bytes of those.
+fn replaced(of: &Planned) -> BTreeMap<String, u64> {
+    let files = of.chunks.iter().flat_map(|chunk| &chunk.files);
+    let replaced = files.filter_map(|file| {
+        let old = file.replaces.as_ref()?;
+        assert_eq!(old.kept, format!("{}.sm_20260131235959UTC", file.key));
+        assert!(old.kept.parse::<crate::key::ComponentKey>().is_ok());
+        let component = file.key.rsplit('-').next().unwrap().to_owned();
+        Some((component, old.bytes))
+    });
+    let replaced: BTreeMap<String, u64> = replaced.collect();
+    assert_eq!(of.replaced, replaced.len() as u64);
+    replaced
+}
+
+fn bytes(of: &[(&str, u64)]) -> BTreeMap<String, u64> {
+    let own = |(name, bytes): &(&str, u64)| ((*name).to_owned(), *bytes);
+    of.iter().map(own).collect()
+}
+
 #[test]
 fn what_lies_there_in_part_is_stored_whole() {
-    for (name, gone) in [
-        (ONE, "Data.db"),
-        ("me-3-big", "Data.db"),
-        ("me-3-big", "Digest.crc32"),
+    let all = [("Data.db", 173), ("Digest.crc32", 10), ("TOC.txt", 104)];
+    for (name, gone, unique) in [
+        (ONE, "Data.db", true),
+        ("me-3-big", "Data.db", false),
+        ("me-3-big", "Digest.crc32", false),
     ] {
         let local = vec![table(vec![sstable(name, 173)])];
         let mut remote = bucket(&local);
         remote.objects.remove(&key(&format!("{name}-{gone}")));
+        remote.digests.remove(&key(&format!("{name}-{gone}")));
         let planned = planned(local, &remote).unwrap();
         assert_eq!(planned.chunks[0].files.len(), 3, "{name} without {gone}");
+        // What is there of a unique SSTable can only be its own.
+        let rest = all.into_iter().filter(|(name, _)| !unique && *name != gone);
+        let rest: Vec<_> = rest.collect();
+        assert_eq!(replaced(&planned), bytes(&rest), "{name} without {gone}");
     }
 }
 
 #[test]
-fn another_sstable_of_the_same_name_is_never_replaced() {
-    let conflict = |local: LocalTable, remote: &Remote| {
-        let error = planned(vec![local], remote).unwrap_err();
-        assert!(matches!(error, PlanError::Conflict { .. }), "{error}");
-        error.to_string()
+fn another_sstable_of_the_same_name_is_kept() {
+    let all = bytes(&[("Data.db", 173), ("Digest.crc32", 10), ("TOC.txt", 104)]);
+    let kept = |local: &SsTable, remote: &Remote| {
+        let planned = planned(vec![table(vec![local.clone()])], remote).unwrap();
+        assert_eq!(planned.plan.totals.skipped_files, 0);
+        assert_eq!(planned.chunks[0].files.len(), local.files.len());
+        assert_eq!(planned.index[0].files.len(), local.files.len());
+        replaced(&planned)
     };
-    for name in [ONE, "me-3-big"] {
-        let remote = bucket(&[table(vec![sstable(name, 173)])]);
-        let error = conflict(table(vec![sstable(name, 174)]), &remote);
-        assert!(
-            error.contains("shop.users") && error.contains(name),
-            "{error}"
-        );
-    }
+    let remote = bucket(&[table(vec![sstable(ONE, 173)])]);
+    let other = kept(&sstable(ONE, 174), &remote);
+    assert_eq!(other, bytes(&[("Data.db", 173)]));
+
+    let remote = bucket(&[table(vec![sstable("me-3-big", 173)])]);
+    assert_eq!(kept(&sstable("me-3-big", 174), &remote), all);
     let mut other = sstable("me-3-big", 173);
-    let remote = bucket(&[table(vec![other.clone()])]);
     other.digest = Some(b"8".into());
-    assert!(conflict(table(vec![other.clone()]), &remote).contains("digest differs"));
+    assert_eq!(kept(&other, &remote), all);
     other.digest = None;
-    assert!(conflict(table(vec![other.clone()]), &remote).contains("digest differs"));
+    assert_eq!(kept(&other, &remote), all);
     other.files.pop();
-    assert!(conflict(table(vec![other]), &remote).contains("no digest"));
+    let but_digest = bytes(&[("Data.db", 173), ("TOC.txt", 104)]);
+    assert_eq!(kept(&other, &remote), but_digest);
+}
+
+#[test]
+fn a_file_left_by_another_sstable_is_in_nobodys_way() {
+    for name in [ONE, "me-3-big"] {
+        let local = vec![table(vec![sstable(name, 173)])];
+        let mut remote = bucket(&local);
+        remote.objects.insert(key(&format!("{name}-CRC.db")), 5);
+        let planned = planned(local, &remote).unwrap();
+        assert_eq!(planned.plan.totals.skipped_files, 3, "{name}");
+        assert_eq!(planned.index[0].files.len(), 3, "{name}");
+    }
+}
+
+#[test]
+fn files_that_no_finished_backup_lists_are_not_trusted() {
+    let skipped = |name: &str, tags: &[&str], listed: &[&str]| {
+        let local = vec![table(vec![sstable(name, 173)])];
+        let mut remote = bucket(&local);
+        for tag in tags {
+            let old = key(&format!("{name}-TOC.txt.{tag}"));
+            remote.objects.insert(old, 104);
+        }
+        remote.listed.clear();
+        for tag in listed {
+            let of = ManifestKey {
+                owner: owner(),
+                task: id("b1"),
+                tag: tag.parse().unwrap(),
+                temporary: false,
+            };
+            let files = &local[0].sstables[0].files;
+            let file = |file: &'_ LocalFile| file.name.clone();
+            let names: Vec<String> = files.iter().map(file).collect();
+            let entry = TableEntry {
+                files: names
+                    .iter()
+                    .map(|name| File {
+                        name,
+                        bytes: None,
+                        crc32: None,
+                    })
+                    .collect(),
+                ..TableEntry::new("shop", "users", TableVersion(0xab))
+            };
+            remote.list(&of, &entry).unwrap();
+        }
+        let planned = planned(local, &remote).unwrap();
+        assert!(replaced(&planned).len() as u64 + planned.plan.totals.skipped_files == 3);
+        planned.plan.totals.skipped_files == 3
+    };
+    let (first, second) = ("sm_20250101000000UTC", "sm_20250201000000UTC");
+    assert!(skipped("me-3-big", &[], &[first]));
+    assert!(skipped("me-3-big", &[first], &[first]));
+    assert!(skipped("me-3-big", &[first, second], &[second, first]));
+    assert!(!skipped("me-3-big", &[], &[]));
+    assert!(!skipped("me-3-big", &[first], &[]));
+    assert!(!skipped("me-3-big", &[first, second], &[first]));
+    assert!(skipped(ONE, &[first], &[]));
 }
 
 #[test]

@@ -4,7 +4,7 @@
 use protocol::SnapshotTag;
 
 use super::*;
-use crate::{FileEntry, document::tests::id, key::ManifestKey, retention::Sorted};
+use crate::{File, document::tests::id, key::ManifestKey, retention::Sorted};
 
 fn owner() -> Owner {
     Owner::new(id("c1"), "dc1", id("01")).unwrap()
@@ -28,19 +28,15 @@ fn dir() -> TableDir {
 }
 
 fn entry(files: &[&str], lists: &[&str]) -> TableEntry {
-    let files = files.iter().map(|name| FileEntry {
-        name: (*name).into(),
+    let files = files.iter().map(|name| File {
+        name,
         bytes: Some(10),
         crc32: None,
     });
     TableEntry {
-        keyspace: "shop".into(),
-        table: "users".into(),
-        replication: None,
-        version: crate::TableVersion(7),
         files: files.collect(),
-        bytes: 0,
         scylla_manifests: lists.iter().map(|name| (*name).to_owned()).collect(),
+        ..TableEntry::new("shop", "users", crate::TableVersion(7))
     }
 }
 
@@ -153,7 +149,6 @@ fn a_listing_of_others_adds_nothing() {
         "backup/meta/x".to_owned(),
     ] {
         candidates.add_version(&key, 1);
-        candidates.add_object(&key, 1);
     }
     candidates.add_version(&format!("{}me-1-big-Data.db", dir().prefix()), 1);
     assert_eq!(candidates.settle().totals(), Totals::default());
@@ -191,37 +186,6 @@ fn more_kinds_of_component_than_there_are_bits_are_no_matter() {
     let left: std::collections::BTreeSet<String> = names(remaining).into_iter().collect();
     let expected = all.iter().filter(|name| ![all[3], all[97]].contains(name));
     assert_eq!(left, expected.map(|name| (*name).to_owned()).collect());
-}
-
-#[test]
-fn orphans_are_what_no_manifest_and_no_plan_knows() {
-    let prefix = dir().prefix();
-    let list = |day| {
-        let dir = dir();
-        ScyllaManifestKey { dir, tag: tag(day) }.name()
-    };
-    let version = format!("me-1-big-Data.db.{}", tag(3));
-    let mut candidates = Candidates::new(&owner());
-    for name in [
-        "me-1-big-Data.db",
-        "me-2-big-Data.db",
-        "me-3-big-Data.db",
-        "strange",
-        &version,
-        &list(1),
-        &list(2),
-        &list(3),
-    ] {
-        candidates.add_object(&format!("{prefix}{name}"), 5);
-    }
-    let mut remaining = candidates.settle();
-    remaining.keep_lists(&tag(2));
-    remaining.keep_object(&format!("{prefix}me-2-big-Data.db"));
-    let kept = entry(&["me-1-big-Data.db"], &[&list(3)]);
-    remaining.keep(&tag(2), &kept).unwrap();
-    assert_eq!(remaining.totals().bytes, 15);
-    let expected = ["me-1-big-Data.db", "me-3-big-Data.db", &list(1)];
-    assert_eq!(names(remaining), expected);
 }
 
 #[test]

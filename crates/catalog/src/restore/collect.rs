@@ -5,11 +5,13 @@ use std::collections::BTreeMap;
 use protocol::{Location, NodeId, SnapshotTag, TableRef};
 
 use super::{BatchFile, BatchSsTable, RestoreError};
+#[cfg(doc)]
+use crate::key::Owner;
 use crate::{
-    Filter, IdKind, Manifest, TableVersion,
+    File, Filter, IdKind, Manifest, TableEntry, TableVersion,
     filter::skip,
-    key::{Owner, TableDir},
-    sstable::TOC,
+    key::{ManifestKey, TableDir},
+    sstable::{TOC, parse_sstable},
 };
 
 /// An SSTable of a backup, and where it comes from.
@@ -44,57 +46,73 @@ pub fn collect(
     filter: &Filter,
     objects: &BTreeMap<String, u64>,
 ) -> Result<Vec<Sourced>, RestoreError> {
-    let owner = Owner::new(manifest.cluster, &manifest.dc, manifest.node)?;
+    let key = manifest.key(false)?;
     let mut all = Vec::new();
     for entry in &manifest.index {
-        let taken = filter.takes(&entry.keyspace, &entry.table)
-            && skip(&entry.keyspace, &entry.table).is_none();
-        if !taken {
-            continue;
-        }
-        let dir = TableDir::new(&owner, &entry.keyspace, &entry.table, entry.version)?;
-        let table = TableRef {
-            keyspace: entry.keyspace.clone(),
-            table: entry.table.clone(),
-        };
-        for (name, parts) in entry.sstables() {
-            let Some((first, _)) = parts.iter().find(|(name, _)| name.component == TOC) else {
-                return Err(RestoreError::NoToc {
-                    table,
-                    sstable: name,
-                    tag: manifest.tag.clone(),
-                    node: manifest.node,
-                });
-            };
-            let ids = first.id.kind();
-            let files = parts
-                .iter()
-                .map(|(_, file)| find(manifest, &dir, file, objects));
-            all.push(Sourced {
-                table: table.clone(),
-                version: entry.version,
-                node: manifest.node,
-                dc: manifest.dc.clone(),
-                location: location.clone(),
-                ids,
-                sstable: BatchSsTable {
-                    files: files.collect::<Result<_, _>>()?,
-                    name,
-                },
-            });
+        if taken(entry, filter) {
+            all.extend(collect_table(&key, entry, location, objects)?);
         }
     }
     Ok(all)
 }
 
+/// Whether `filter` takes a table, and a restore may.
+#[must_use]
+pub fn taken(entry: &TableEntry, filter: &Filter) -> bool {
+    filter.takes(&entry.keyspace, &entry.table) && skip(&entry.keyspace, &entry.table).is_none()
+}
+
+/// As [`collect`], of one table of the manifest under `key`.
+///
+/// # Errors
+/// As [`collect`].
+pub fn collect_table(
+    key: &ManifestKey,
+    entry: &TableEntry,
+    location: &Location,
+    objects: &BTreeMap<String, u64>,
+) -> Result<Vec<Sourced>, RestoreError> {
+    let dir = TableDir::new(&key.owner, &entry.keyspace, &entry.table, entry.version)?;
+    let table = TableRef {
+        keyspace: entry.keyspace.clone(),
+        table: entry.table.clone(),
+    };
+    let source = |(name, files): (&str, Vec<File<'_>>)| {
+        let toc = format!("{name}-{TOC}");
+        let id = parse_sstable(name).map(|name| name.id);
+        let (Ok(id), true) = (id, files.iter().any(|file| file.name == toc)) else {
+            return Err(RestoreError::NoToc {
+                table: table.clone(),
+                sstable: name.to_owned(),
+                tag: key.tag.clone(),
+                node: key.owner.node,
+            });
+        };
+        let found = files.into_iter().map(|file| find(key, &dir, file, objects));
+        Ok(Sourced {
+            table: table.clone(),
+            version: entry.version,
+            node: key.owner.node,
+            dc: key.owner.dc.clone(),
+            location: location.clone(),
+            ids: id.kind(),
+            sstable: BatchSsTable {
+                name: name.to_owned(),
+                files: found.collect::<Result<_, _>>()?,
+            },
+        })
+    };
+    entry.sstables().into_iter().map(source).collect()
+}
+
 fn find(
-    manifest: &Manifest,
+    of: &ManifestKey,
     dir: &TableDir,
-    file: &crate::FileEntry,
+    file: File<'_>,
     objects: &BTreeMap<String, u64>,
 ) -> Result<BatchFile, RestoreError> {
-    let plain = dir.component(&file.name)?;
-    let (tag, node) = (manifest.tag.clone(), manifest.node);
+    let plain = dir.component(file.name)?;
+    let (tag, node) = (of.tag.clone(), of.owner.node);
     let Some((key, bytes)) = resolve(&plain, &tag, objects) else {
         let key = plain;
         return Err(RestoreError::Missing { key, tag, node });
@@ -109,7 +127,7 @@ fn find(
         });
     }
     Ok(BatchFile {
-        name: file.name.clone(),
+        name: file.name.to_owned(),
         key,
         bytes,
         crc32: file.crc32,

@@ -6,10 +6,9 @@ use protocol::DcNodes;
 
 use super::*;
 use crate::{
-    FileEntry, Filter, Limits, Manifest, TableEntry, TableVersion,
+    File, Files, Filter, Limits, Manifest, TableEntry, TableVersion,
     document::tests::{golden, id},
     key::{ManifestKey, Owner, TableDir},
-    manifest::NodeFacts,
 };
 
 const TAG: &str = "sm_20260131235959UTC";
@@ -19,31 +18,30 @@ fn tag() -> SnapshotTag {
 }
 
 fn manifest(node: &str, dc: &str, names: &[&str], bytes: u64) -> Manifest {
-    let files = names.iter().flat_map(|name| {
-        ["Data.db", "TOC.txt"].map(|component| FileEntry {
-            name: format!("{name}-{component}"),
+    let names = names
+        .iter()
+        .flat_map(|name| ["Data.db", "TOC.txt"].map(|component| format!("{name}-{component}")));
+    let mut files = Files::new();
+    for name in names {
+        files.push(File {
+            name: &name,
             bytes: Some(bytes),
             crc32: Some(7),
-        })
-    });
-    let files: Vec<FileEntry> = files.collect();
-    Manifest {
-        cluster: id("c1"),
-        dc: dc.into(),
-        node: id(node),
+        });
+    }
+    let key = ManifestKey {
+        owner: Owner::new(id("c1"), dc, id(node)).unwrap(),
         task: id("b1"),
         tag: tag(),
-        info: NodeFacts::default(),
-        schema: String::new(),
+        temporary: false,
+    };
+    Manifest {
         index: vec![TableEntry {
-            keyspace: "shop".into(),
-            table: "users".into(),
-            replication: None,
-            version: TableVersion(0xab),
             bytes: bytes * files.len() as u64,
             files,
-            scylla_manifests: vec![],
+            ..TableEntry::new("shop", "users", TableVersion(0xab))
         }],
+        ..Manifest::new(&key)
     }
 }
 
@@ -52,7 +50,7 @@ fn objects(of: &Manifest) -> BTreeMap<String, u64> {
     let dir = TableDir::new(&owner, "shop", "users", TableVersion(0xab)).unwrap();
     let files = of.index[0].files.iter();
     files
-        .map(|file| (dir.component(&file.name).unwrap(), file.bytes.unwrap()))
+        .map(|file| (dir.component(file.name).unwrap(), file.bytes.unwrap()))
         .collect()
 }
 
@@ -180,7 +178,8 @@ fn an_object_that_is_missing_or_other_is_named() {
     let none = Filter::new(&["other"]).unwrap();
     assert_eq!(collect(&manifest, &location, &none, &there), Ok(vec![]));
     let mut torn = manifest;
-    torn.index[0].files.pop();
+    let data = torn.index[0].files.iter().take(1).collect();
+    torn.index[0].files = data;
     let error = collect(&torn, &location, &all, &objects(&torn)).unwrap_err();
     assert!(matches!(error, RestoreError::NoToc { .. }), "{error}");
 }

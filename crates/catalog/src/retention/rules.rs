@@ -148,7 +148,9 @@ impl Ask<'_> {
             reasons.push(Reason::UnknownTask);
             return Verdict::Keep(reasons);
         };
-        if self.backup.finished.is_empty() {
+        // Whether a task that nobody knows is still at work, nobody knows either.
+        let known = self.question.tasks.contains_key(&self.task);
+        if known && self.backup.finished.is_empty() {
             return match reasons.is_empty() {
                 true => Verdict::Remove(Cause::Unfinished),
                 false => Verdict::Keep(reasons),

@@ -4,7 +4,7 @@ use super::*;
 use crate::{
     Limits, ReceiptFile, Remote,
     document::tests::id,
-    manifest::NodeFacts,
+    key::ManifestKey,
     plan::tests::{owner, planned, sstable, table},
 };
 
@@ -24,15 +24,15 @@ fn begun() -> (Sealer, Vec<Chunk>) {
     let many = usize::try_from(2 * Limits::CHUNK.sstables as u64).unwrap();
     let sstables = (0..many).map(|n| sstable(&format!("me-{n}-big"), 100));
     let planned = planned(vec![table(sstables.collect())], &Remote::default()).unwrap();
-    let manifest = Manifest {
-        cluster: owner().cluster,
-        dc: owner().dc,
-        node: owner().node,
+    let key = ManifestKey {
+        owner: owner(),
         task: id("b1"),
         tag: "sm_20260131235959UTC".parse().unwrap(),
-        info: NodeFacts::default(),
-        schema: String::new(),
+        temporary: true,
+    };
+    let manifest = Manifest {
         index: planned.index,
+        ..Manifest::new(&key)
     };
     (Sealer::new(&planned.plan, manifest), planned.chunks)
 }
@@ -41,7 +41,15 @@ fn begun() -> (Sealer, Vec<Chunk>) {
 fn all_receipts_finish_it() {
     let (mut sealer, chunks) = begun();
     for chunk in chunks.iter().chain(&chunks) {
+        assert_eq!(sealer.seen().count(), 1, "not all has a receipt yet");
         sealer.add(chunk, &receipt(chunk)).unwrap();
+        if chunk.chunk + 1 == u32::try_from(chunks.len()).unwrap() {
+            break;
+        }
+    }
+    for chunk in &chunks {
+        sealer.add(chunk, &receipt(chunk)).unwrap();
+        assert_eq!(sealer.seen().count(), 0);
     }
     let manifest = sealer.finish().unwrap();
     let mut files = manifest.index[0].files.iter();

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{TEMPORARY, is_missing};
-use crate::Object;
+use crate::{Object, time::since_1970};
 
 /// Objects of a page.
 const PAGE: usize = 1_000;
@@ -71,8 +71,11 @@ impl Walk {
             if meta.is_dir() && self.leads_to(&key) {
                 self.enter(&key)?;
             } else if meta.is_file() && key.starts_with(&self.prefix) {
-                let bytes = meta.len();
-                page.push(Object { key, bytes });
+                page.push(Object {
+                    key,
+                    bytes: meta.len(),
+                    written_ms: meta.modified().ok().and_then(since_1970),
+                });
             }
         }
         Ok(page)
@@ -98,4 +101,26 @@ impl Walk {
             Err(e) => Err(e),
         }
     }
+}
+
+/// Names of the directories in a directory; none if there is no such directory.
+pub(super) fn folders(path: &Path) -> io::Result<Vec<String>> {
+    let entries = match fs::read_dir(path) {
+        Ok(entries) => entries,
+        Err(e) if is_missing(&e) => return Ok(Vec::new()),
+        Err(e) => return Err(e),
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        let Ok(name) = entry.file_name().into_string() else {
+            continue;
+        };
+        // Follows links, as reading does.
+        let directory = fs::metadata(entry.path()).is_ok_and(|meta| meta.is_dir());
+        if directory && name != TEMPORARY {
+            names.push(name);
+        }
+    }
+    Ok(names)
 }

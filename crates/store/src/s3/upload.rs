@@ -66,7 +66,8 @@ impl S3 {
         expect: Option<u32>,
         moved: &(dyn Fn(u64) + Send + Sync),
     ) -> Result<Moved, Error> {
-        let upload = self.begin(key).await?;
+        let checked = Some(ChecksumAlgorithm::Crc32);
+        let upload = self.begin(key, checked).await?;
         let sent = match upload.send(source, part, moved).await {
             Ok((parts, crc32)) => match source.verify(crc32, expect) {
                 Ok(()) => upload.complete(parts).await.map(|()| crc32),
@@ -86,7 +87,12 @@ impl S3 {
         }
     }
 
-    async fn begin<'a>(&'a self, key: &'a str) -> Result<Upload<'a>, Error> {
+    /// Begins an upload whose parts are sent with a checksum, or without.
+    pub(super) async fn begin<'a>(
+        &'a self,
+        key: &'a str,
+        checksum: Option<ChecksumAlgorithm>,
+    ) -> Result<Upload<'a>, Error> {
         let attempt = self.attempt("write", key);
         let _request = self.budget.requests(1).await;
         let sent = self
@@ -94,7 +100,7 @@ impl S3 {
             .create_multipart_upload()
             .bucket(&self.bucket)
             .key(key)
-            .checksum_algorithm(ChecksumAlgorithm::Crc32)
+            .set_checksum_algorithm(checksum)
             .send()
             .await;
         let output = sent.map_err(|e| explain(&attempt, &e))?;
@@ -111,10 +117,10 @@ impl S3 {
 }
 
 /// A multipart upload under way; aborted when dropped before its end.
-struct Upload<'a> {
+pub(super) struct Upload<'a> {
     s3: &'a S3,
-    key: &'a str,
-    id: String,
+    pub(super) key: &'a str,
+    pub(super) id: String,
     open: AtomicBool,
 }
 
@@ -197,7 +203,7 @@ impl Upload<'_> {
             .build())
     }
 
-    async fn complete(&self, parts: Vec<CompletedPart>) -> Result<(), Error> {
+    pub(super) async fn complete(&self, parts: Vec<CompletedPart>) -> Result<(), Error> {
         let attempt = self.s3.attempt("write", self.key);
         let _request = self.s3.budget.requests(1).await;
         let parts = CompletedMultipartUpload::builder().set_parts(Some(parts));
@@ -221,8 +227,8 @@ impl Upload<'_> {
         }
     }
 
-    /// Takes back what was sent.
-    async fn abort(&self) {
+    /// Takes back what was sent, unless it is complete.
+    pub(super) async fn abort(&self) {
         if self.close() {
             abort(self.s3.clone(), self.key.to_owned(), self.id.clone()).await;
         }

@@ -46,6 +46,9 @@ pub(crate) async fn run(subject: &Subject) -> Result<()> {
     wrong_objects_leave_nothing(store)
         .await
         .context("get_file")?;
+    super::copies::run(store, subject.atomic)
+        .await
+        .context("copies")?;
     escapes(store).await.context("keys that escape")
 }
 
@@ -162,6 +165,21 @@ async fn listing(store: &Store, count: usize) -> Result<()> {
     }
     let objects: Vec<Object> = store.list("list/").try_collect().await?;
     ensure!(objects.iter().all(|o| o.bytes == o.key.len() as u64));
+    // Memory has no clock.
+    let memory = !format!("{store:?}").contains(" at ");
+    let (now, from) = (store.now_ms().await?, objects.iter().map(|o| o.written_ms));
+    for written in from {
+        let fits = written.map_or(memory, |ms| ms <= now && now - ms < 3_600_000);
+        ensure!(fits, "{written:?} is not before {now}, or long before");
+    }
+    let folders = store.folders("").await?;
+    ensure!(folders.is_sorted(), "{folders:?}");
+    let there = |name: &&str| folders.iter().any(|folder| folder == name);
+    ensure!(["list", "list2"].iter().all(there), "{folders:?}");
+    ensure!(store.folders("list/").await? == ["0", "1", "2"]);
+    for prefix in ["list/0/", "list/9/", "nothing/", "list2/x/"] {
+        ensure!(store.folders(prefix).await?.is_empty(), "{prefix}");
+    }
 
     let gone: Vec<String> = all.iter().cloned().collect();
     store.delete(&gone).await?;
@@ -303,6 +321,7 @@ pub(crate) async fn every_call_finds_no_bucket(store: &Store) -> Result<()> {
     expect(store.put_new("a", "b".into()).await, "put_new", missing)?;
     let listed = store.list("").try_collect::<Vec<_>>().await;
     expect(listed, "list", missing)?;
+    expect(store.folders("a/").await, "folders", missing)?;
     let dir = tempfile::tempdir()?;
     let path = dir.path().join("file");
     for bytes in [5, 50 * MIB] {
@@ -326,6 +345,8 @@ pub(crate) async fn every_call_is_denied(store: &Store, secret: &str) -> Result<
     expect(store.get_range("a", 0..1).await, "get_range", denied)?;
     expect(store.bytes("a").await, "bytes", denied)?;
     expect(store.delete(&["a".to_owned()]).await, "delete", denied)?;
+    let copied = store.copy_new("a", "b", 1, &|| ()).await;
+    expect(copied, "copy_new", denied)?;
     let listed = store.list("").try_collect::<Vec<_>>().await;
     expect(listed, "list", denied)?;
     ensure!(!format!("{store:?}").contains(secret));

@@ -260,8 +260,9 @@ impl Cluster {
     /// Never, if the generator is right: a finished backup has all its files.
     #[must_use]
     pub fn bucket(&self) -> Bucket {
+        let with_manifests = self.made.iter().filter(|made| !made.nodes.is_empty());
         let mut bucket = Bucket {
-            backups: self.made.clone(),
+            backups: with_manifests.cloned().collect(),
             objects: self.clutter.clone(),
         };
         let nodes = bucket.backups.iter_mut().flat_map(|made| &mut made.nodes);
@@ -273,7 +274,7 @@ impl Cluster {
                 assert!(file.stored || !finished, "{} was stored", file.key);
             }
         }
-        let kinds = kinds(&bucket.backups);
+        let kinds = kinds(&bucket.backups, &self.store.objects);
         for (key, (_, content)) in &self.store.objects {
             let kind = kinds.get(key).copied().unwrap_or_else(|| {
                 let schema = key.starts_with("backup/schema/");
@@ -301,7 +302,7 @@ impl Cluster {
 }
 
 /// What the objects are for that some backup needs.
-fn kinds(backups: &[BackupMade]) -> BTreeMap<String, Kind> {
+fn kinds<T>(backups: &[BackupMade], objects: &BTreeMap<String, T>) -> BTreeMap<String, Kind> {
     let mut kinds = BTreeMap::new();
     // An object has the first of the kinds in which it is needed: finished backups come first.
     let mut need = |key: &String, kind: Kind| {
@@ -324,6 +325,18 @@ fn kinds(backups: &[BackupMade]) -> BTreeMap<String, Kind> {
             for table in &node.tables {
                 for file in table.files.iter().filter(|file| file.stored) {
                     need(&file.key, or_pending(Kind::Component));
+                }
+                // Nobody can tell another file of the same name from one it has stored already.
+                for file in table.files.iter().filter(|_| !finished) {
+                    let plain = format!("{}{}", table.dir, file.name);
+                    let newer = format!("{plain}.{}~", made.id.tag);
+                    let version = objects.range(newer..).next();
+                    let versions = format!("{plain}.sm_");
+                    let version = version.filter(|(key, _)| key.starts_with(&versions));
+                    version
+                        .into_iter()
+                        .for_each(|(key, _)| need(key, Kind::Pending));
+                    need(&plain, Kind::Pending);
                 }
                 for name in &table.scylla_manifests {
                     let key = format!("{}{name}", table.dir);
