@@ -293,13 +293,12 @@ impl Sim {
         }
         for node in &self.nodes {
             let staging = node.data.join(".thetis");
-            if let Ok(entries) = std::fs::read_dir(&staging) {
-                for entry in entries {
-                    let name = entry?.file_name();
-                    if name != "load.lock" {
-                        bail!("{} holds {}", staging.display(), name.display());
-                    }
-                }
+            if let Some(entry) = std::fs::read_dir(&staging)
+                .ok()
+                .and_then(|mut all| all.next())
+            {
+                let name = entry?.file_name();
+                bail!("{} holds {}", staging.display(), name.display());
             }
         }
         Ok(())

@@ -8,7 +8,11 @@ mod bad_input;
 mod crash;
 #[path = "e2e/memory.rs"]
 mod memory;
+#[path = "e2e/retention.rs"]
+mod retention;
 #[path = "e2e/roundtrip.rs"]
 mod roundtrip;
 #[path = "e2e/share.rs"]
 mod share;
+#[path = "e2e/validate.rs"]
+mod validate;

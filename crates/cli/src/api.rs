@@ -91,9 +91,23 @@ impl Api {
         self.ask(Method::PUT, path, query, None).await
     }
 
+    /// Makes what is at `path` be `body`.
+    pub(crate) async fn set(
+        &self,
+        path: &[&str],
+        query: &[(&str, &str)],
+        body: &Value,
+    ) -> Result<Answer, Failure> {
+        self.ask(Method::PUT, path, query, Some(body)).await
+    }
+
     /// Removes what is at `path`.
-    pub(crate) async fn delete(&self, path: &[&str]) -> Result<Answer, Failure> {
-        self.ask(Method::DELETE, path, &[], None).await
+    pub(crate) async fn delete(
+        &self,
+        path: &[&str],
+        query: &[(&str, &str)],
+    ) -> Result<Answer, Failure> {
+        self.ask(Method::DELETE, path, query, None).await
     }
 
     async fn ask(

@@ -2,12 +2,14 @@
 
 use clap::{Args, Parser, Subcommand};
 use reqwest::Url;
+use serde_json::{Value, json};
 
 use crate::{
     api::DEFAULT_URL,
     output::Format,
     verbs::{
         backup::BackupArgs,
+        bucket::{self, BucketVerb},
         cluster::{self, ClusterVerb},
         completion::CompletionArgs,
         progress::ProgressArgs,
@@ -26,16 +28,16 @@ Exit status:
   0    done
   1    the request failed, or the run that was waited for did not end DONE
   2    the command line makes no sense
-  3    no such cluster, task, run or backup
+  3    no such cluster, task, run, backup or bucket
   4    in conflict with something else: another run, a name that is taken
-  5    the API did not answer
-  64   a service's configuration is wrong
+  5    the API or the bucket did not answer
+  64   the configuration is wrong
   130  interrupted while waiting; the run goes on
 
 Environment:
   THETIS_API_URL   the API's address, instead of --api-url
   THETIS_CLUSTER   the cluster, instead of --cluster
-  THETIS_CONFIG    a service's configuration file, instead of --config
+  THETIS_CONFIG    the configuration file, instead of --config
   NO_COLOR         no colours, if set
 
 Examples:
@@ -81,7 +83,7 @@ pub(crate) enum Asking {
     #[command(after_help = cluster::STATUS_EXAMPLES)]
     Status(ClusterArg),
     /// Back up a cluster, or list its backups
-    Backup(BackupArgs),
+    Backup(Box<BackupArgs>),
     /// Restore the tables of a backup into a cluster that has them
     Restore(RestoreArgs),
     /// List the tasks of a cluster
@@ -100,6 +102,9 @@ pub(crate) enum Asking {
 /// What needs no API.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Running {
+    /// Look into a bucket, and bring backups home, with nothing but the bucket
+    #[command(subcommand, after_help = bucket::EXAMPLES)]
+    Bucket(BucketVerb),
     /// Print a completion script for a shell
     Completion(CompletionArgs),
     /// Run the three workers beside a node, in one process
@@ -124,6 +129,49 @@ pub(crate) enum Running {
     /// Run a restore-worker, which moves files from the bucket into a node
     #[command(after_help = "Examples:\n  thetis restore-worker --config /etc/thetis/thetis.toml")]
     RestoreWorker(ServiceArgs),
+}
+
+/// When a task runs by itself.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Schedule")]
+pub(crate) struct ScheduleArgs {
+    /// When it runs: minute, hour, day of month, month, weekday; `@daily`; or `@every 6h`. At once,
+    /// and once, when absent
+    #[arg(long, value_name = "CRON", conflicts_with = "wait")]
+    cron: Option<String>,
+    /// The time zone of --cron, as Europe/Berlin; UTC when absent
+    #[arg(long, value_name = "ZONE", requires = "cron")]
+    timezone: Option<String>,
+    /// Not before this, as 2026-01-31T02:00:00Z
+    #[arg(long, value_name = "TIME", conflicts_with = "wait")]
+    start_date: Option<String>,
+    /// How often a run that failed is tried again
+    #[arg(long, value_name = "COUNT", default_value_t = 3)]
+    num_retries: u32,
+    /// How long to wait before the first time; doubled each time, up to 3 hours
+    #[arg(long, value_name = "SPAN", default_value = "10m")]
+    retry_wait: String,
+}
+
+impl ScheduleArgs {
+    /// As the API takes it; `null` for a task that runs once and at once, and whose end is awaited by
+    /// whoever began it.
+    pub(crate) fn body(&self) -> Value {
+        if self.cron.is_none() && self.start_date.is_none() {
+            return Value::Null;
+        }
+        let mut body = json!({"num_retries": self.num_retries, "retry_wait": self.retry_wait});
+        for (key, given) in [
+            ("cron", &self.cron),
+            ("timezone", &self.timezone),
+            ("start_date", &self.start_date),
+        ] {
+            if let Some(given) = given {
+                body[key] = json!(given);
+            }
+        }
+        body
+    }
 }
 
 /// Which cluster.

@@ -76,6 +76,25 @@ pub(crate) fn rate(moved: u64, millis: u64) -> String {
     )
 }
 
+/// Bytes, as `10GiB`.
+pub(crate) fn size(text: &str) -> Result<u64, String> {
+    let wrong = || "it looks like 500MiB, 10GiB or 1TiB".to_owned();
+    let digits = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let shift = match unit.trim().trim_end_matches("iB").trim_end_matches('B') {
+        "" => 0,
+        "K" | "k" => 10,
+        "M" => 20,
+        "G" => 30,
+        "T" => 40,
+        _ => return Err(wrong()),
+    };
+    let number: u64 = number.parse().map_err(|_| wrong())?;
+    number.checked_mul(1 << shift).ok_or_else(wrong)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -135,5 +154,17 @@ mod tests {
             Some(2)
         );
         assert_eq!(rate(2 << 20, 500), "4.00 MiB/s");
+    }
+
+    #[test]
+    fn sizes_have_units() {
+        assert_eq!(size("10GiB"), Ok(10 << 30));
+        assert_eq!(
+            (size("7"), size("1k"), size("2TiB")),
+            (Ok(7), Ok(1024), Ok(2 << 40))
+        );
+        for wrong in ["", "GiB", "1.5GiB", "10 parsecs", "99999999TiB"] {
+            assert!(size(wrong).unwrap_err().contains("10GiB"), "{wrong}");
+        }
     }
 }

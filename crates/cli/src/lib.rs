@@ -28,7 +28,7 @@ use clap::Parser as _;
 
 use crate::{
     api::Api,
-    args::{Asking, Cli, Verb},
+    args::{Cli, Verb},
     error::{Exit, Failure},
     output::{Output, note},
     verbs::Client,
@@ -43,21 +43,28 @@ pub fn main() -> ExitCode {
         Err(error) => error.exit(),
     };
     match cli.verb {
-        Verb::Running(verb) => verbs::run(&verb),
+        Verb::Running(verb) => verbs::run(Output::new(cli.output), &verb),
         Verb::Asking(verb) => {
             let output = Output::new(cli.output);
-            let ended = Api::new(cli.api_url).and_then(|api| ask(&Client { api, output }, verb));
-            ended.map_or_else(|failure| end(&failure), |()| ExitCode::SUCCESS)
+            finish(Api::new(cli.api_url).and_then(|api| {
+                let client = Client { api, output };
+                wait(verbs::ask(&client, verb))
+            }))
         }
     }
 }
 
-fn ask(client: &Client, verb: Asking) -> Result<(), Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
+/// Runs a verb to its end.
+fn wait(verb: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(|e| Failure::new(Exit::Failed, "cannot start").because(e.to_string()))?;
-    runtime.block_on(Box::pin(verbs::ask(client, verb)))
+    runtime.block_on(Box::pin(verb))
+}
+
+fn finish(ended: Result<(), Failure>) -> ExitCode {
+    ended.map_or_else(|failure| end(&failure), |()| ExitCode::SUCCESS)
 }
 
 fn end(failure: &Failure) -> ExitCode {

@@ -1,9 +1,9 @@
 //! What goes to standard output, and how.
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 
 use clap::ValueEnum;
-use serde::de::DeserializeOwned;
+use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     api::Answer,
@@ -63,6 +63,28 @@ impl Output {
         self.terminal && io::stdin().is_terminal()
     }
 
+    /// Whether results are JSON.
+    pub(crate) fn is_json(&self) -> bool {
+        self.format == Format::Json
+    }
+
+    /// Prints what was found out here: as JSON or YAML, or as what `table` makes of it.
+    pub(crate) fn show<T: DeserializeOwned>(
+        &self,
+        found: &impl Serialize,
+        table: impl FnOnce(T) -> String,
+    ) -> Result<(), Failure> {
+        let wrong = |e: serde_json::Error| {
+            Failure::new(Exit::Failed, "cannot show what was found").because(e.to_string())
+        };
+        let value = serde_json::to_value(found).map_err(wrong)?;
+        match self.format {
+            Format::Table => print(&table(serde_json::from_value(value).map_err(wrong)?)),
+            Format::Json => print(&value.to_string()),
+            Format::Yaml => print(&yaml::to_yaml(&value)),
+        }
+    }
+
     /// Prints an answer: as it came, or as what `table` makes of it.
     pub(crate) fn answer<T: DeserializeOwned>(
         &self,
@@ -78,6 +100,14 @@ impl Output {
             Format::Yaml => print(&yaml::to_yaml(&answer.read()?)),
         }
     }
+}
+
+/// Asks a person, who has to say yes.
+pub(crate) fn agreed(question: &str) -> bool {
+    note(&format!("{question} [y/N]"));
+    let mut answer = String::new();
+    let read = io::stdin().lock().read_line(&mut answer);
+    read.is_ok() && matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes")
 }
 
 /// Prints `text` and the end of its line. Whoever stops reading early, as `head` does, has read enough.

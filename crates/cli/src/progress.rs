@@ -2,6 +2,7 @@
 
 pub(crate) mod bars;
 pub(crate) mod follow;
+mod validation;
 
 use jiff::Timestamp;
 
@@ -75,13 +76,21 @@ pub(crate) fn text(all: &RunProgress, colour: bool, now: Timestamp) -> String {
         lines.push(field("Progress", &share(run, progress)));
         lines.push(field("Snapshot tag", &progress.snapshot_tag));
         lines.push(field("Datacenters", &progress.dcs.join(", ")));
+        lines.push(field("Removed", &removed(progress)));
     }
+    lines.extend(validation::totals(&all.checked));
     lines.push(field("Cause", run.cause.as_deref().unwrap_or_default()));
     lines.retain(|line| !line.is_empty());
     let sized = all.progress.as_ref().filter(|progress| progress.size > 0);
-    let tables = sized
+    let mut tables = sized
         .map(|progress| tables(run, progress, colour))
         .unwrap_or_default();
+    if !all.checked.is_empty() {
+        tables.push(validation::table(&all.checked, colour));
+    }
+    if !all.remarks.is_empty() {
+        tables.push(all.remarks.join("\n"));
+    }
     for table in tables {
         lines.push(String::new());
         lines.push(table);
@@ -96,6 +105,23 @@ fn field(name: &str, value: &str) -> String {
     } else {
         format!("{:<14}{value}", format!("{name}:"))
     }
+}
+
+/// What became of older backups; nothing if nothing did.
+fn removed(progress: &Progress) -> String {
+    let Some(removed) = progress
+        .removed
+        .as_ref()
+        .filter(|removed| removed.objects > 0)
+    else {
+        return String::new();
+    };
+    let backups = match removed.backups {
+        1 => "1 older backup".to_owned(),
+        backups => format!("{backups} older backups"),
+    };
+    let (objects, size) = (removed.objects, bytes(removed.bytes));
+    format!("{backups} ({objects} objects, {size})")
 }
 
 fn share(run: &Run, progress: &Progress) -> String {
@@ -230,7 +256,8 @@ mod tests {
         let text = shown(json!({
             "run": {"type": "backup", "task_id": "t", "id": "r", "status": "RUNNING", "start_time": "2026-01-31T12:00:00Z"},
             "progress": {"stage": "UPLOAD", "snapshot_tag": "sm_20260131120000UTC", "dcs": ["dc1"], "size": 2048,
-                         "uploaded": 1024, "skipped": 512, "hosts": [host]},
+                         "uploaded": 1024, "skipped": 512, "hosts": [host],
+                         "removed": {"backups": 1, "objects": 90, "bytes": 4096}},
         }));
         let expected = "\
 Task:         backup/t
@@ -241,6 +268,7 @@ Duration:     10m00s
 Progress:     75% of 2.00 KiB: 1.00 KiB uploaded, 512 B deduplicated
 Snapshot tag: sm_20260131120000UTC
 Datacenters:  dc1
+Removed:      1 older backup (90 objects, 4.00 KiB)
 
 HOST      DC   STAGE   PROGRESS      SIZE  UPLOADED  DEDUPLICATED  FAILED
 10.0.0.1  dc1  UPLOAD       75%  2.00 KiB  1.00 KiB         512 B     0 B";

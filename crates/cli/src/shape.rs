@@ -60,6 +60,7 @@ pub(crate) struct Task {
     pub(crate) error_count: u64,
     pub(crate) last_success: Option<String>,
     pub(crate) last_error: Option<String>,
+    pub(crate) next_activation: Option<String>,
     pub(crate) run_id: Option<String>,
     pub(crate) cause: Option<String>,
 }
@@ -91,10 +92,70 @@ pub(crate) struct Stopped {
 
 /// `GET .../task/{type}/{id}/{run}`.
 #[derive(Clone, Debug, Deserialize)]
+#[serde(from = "AnyProgress")]
 pub(crate) struct RunProgress {
     pub(crate) run: Run,
-    #[serde(default)]
+    /// Of a run that moves data.
     pub(crate) progress: Option<Progress>,
+    /// What a validation has found, by node and place.
+    pub(crate) checked: Vec<Checked>,
+    /// What is wrong, and what could not be looked at or deleted.
+    pub(crate) remarks: Vec<String>,
+}
+
+/// The same as it is answered: what `progress` is depends on the kind of run.
+#[derive(Deserialize)]
+struct AnyProgress {
+    run: Run,
+    #[serde(default)]
+    progress: Option<Either>,
+    #[serde(default)]
+    faults: Vec<String>,
+    #[serde(default)]
+    obstacles: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Either {
+    Checked(Vec<Checked>),
+    Moved(Box<Progress>),
+}
+
+impl From<AnyProgress> for RunProgress {
+    fn from(any: AnyProgress) -> Self {
+        let (progress, checked) = match any.progress {
+            None => (None, Vec::new()),
+            Some(Either::Moved(progress)) => (Some(*progress), Vec::new()),
+            Some(Either::Checked(checked)) => (None, checked),
+        };
+        Self {
+            run: any.run,
+            progress,
+            checked,
+            remarks: [any.faults, any.obstacles].concat(),
+        }
+    }
+}
+
+/// What a validation has found of a node in one place. Sizes in bytes.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Checked {
+    pub(crate) dc: String,
+    pub(crate) host: String,
+    pub(crate) host_id: String,
+    pub(crate) location: String,
+    pub(crate) manifests: u64,
+    pub(crate) scanned_files: u64,
+    pub(crate) broken_snapshots: Vec<String>,
+    pub(crate) missing_files: u64,
+    pub(crate) wrong_files: u64,
+    pub(crate) orphaned_files: u64,
+    pub(crate) orphaned_bytes: u64,
+    pub(crate) deleted_files: u64,
+    pub(crate) checkable_bytes: u64,
+    pub(crate) checked_bytes: u64,
 }
 
 /// A run of a task.
@@ -133,6 +194,16 @@ pub(crate) struct Progress {
     pub(crate) downloaded: u64,
     pub(crate) hosts: Vec<Host>,
     pub(crate) keyspaces: Vec<Keyspace>,
+    pub(crate) removed: Option<Removed>,
+}
+
+/// What a backup's purge has removed.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Removed {
+    pub(crate) backups: u64,
+    pub(crate) objects: u64,
+    pub(crate) bytes: u64,
 }
 
 /// A node's part of a run. Sizes in bytes, durations in milliseconds.
@@ -187,4 +258,6 @@ pub(crate) struct Snapshot {
     pub(crate) nodes: u64,
     pub(crate) size: u64,
     pub(crate) locations: Vec<String>,
+    /// Whether all its nodes are finished; older schedulers do not say.
+    pub(crate) complete: Option<bool>,
 }

@@ -1,6 +1,7 @@
 //! The verbs, one file each.
 
 pub(crate) mod backup;
+pub(crate) mod bucket;
 pub(crate) mod cluster;
 pub(crate) mod completion;
 pub(crate) mod progress;
@@ -31,9 +32,10 @@ pub(crate) struct Client {
 }
 
 /// Does what needs no API.
-pub(crate) fn run(verb: &Running) -> ExitCode {
+pub(crate) fn run(output: Output, verb: &Running) -> ExitCode {
     use serve::Which;
     match verb {
+        Running::Bucket(verb) => crate::finish(crate::wait(bucket::run(output, verb))),
         Running::Completion(args) => completion::run(args),
         Running::Node(args) => serve::run(Which::Node, args),
         Running::Standalone(args) => serve::run(Which::Standalone, args),
@@ -49,7 +51,7 @@ pub(crate) async fn ask(client: &Client, verb: Asking) -> Result<(), Failure> {
     match verb {
         Asking::Cluster(verb) => cluster::run(client, verb).await,
         Asking::Status(args) => cluster::status(client, &args).await,
-        Asking::Backup(args) => backup::run(client, args).await,
+        Asking::Backup(args) => backup::run(client, *args).await,
         Asking::Restore(args) => restore::run(client, args).await,
         Asking::Tasks(args) => tasks::run(client, args).await,
         Asking::Progress(args) => progress::run(client, args).await,
@@ -128,7 +130,9 @@ impl Client {
             return self.wait(cluster, &made).await;
         }
         self.output.answer(&answer, |task: Task| task.label())?;
-        if self.output.live() {
+        if self.output.live() && made.run_id.is_none() {
+            note(&format!("see when it runs: thetis tasks -c {cluster}"));
+        } else if self.output.live() {
             note(&format!(
                 "follow it: thetis progress -c {cluster} {}",
                 made.label()
@@ -174,14 +178,23 @@ fn names(all: &[Cluster]) -> String {
 }
 
 /// The body that makes a task. Properties that are empty are left to the API's defaults.
-pub(crate) fn task(kind: &str, name: Option<&str>, properties: Map<String, Value>) -> Value {
+pub(crate) fn task(
+    kind: &str,
+    name: Option<&str>,
+    properties: Map<String, Value>,
+    schedule: Value,
+) -> Value {
     let filled =
         |value: &Value| !value.is_null() && value.as_array().is_none_or(|list| !list.is_empty());
     let properties: Map<String, Value> = properties
         .into_iter()
         .filter(|(_, value)| filled(value))
         .collect();
-    json!({"type": kind, "name": name.unwrap_or_default(), "enabled": true, "properties": properties})
+    let mut task = json!({"type": kind, "name": name.unwrap_or_default(), "enabled": true, "properties": properties});
+    if !schedule.is_null() {
+        task["schedule"] = schedule;
+    }
+    task
 }
 
 /// Says that something was done, for people only.

@@ -133,15 +133,123 @@ fn a_backup_is_asked_for_as_the_api_wants_it() {
         json!({"type": "backup", "id": "b9", "run_id": "r9"}),
     );
     let ended = api
-        .run("backup -c prod -L s3:a,dc1:s3:b -K shop -K '!shop.tmp*' --dc dc1 --name nightly")
+        .run("backup -c prod -L s3:a,dc1:s3:b -K shop -K '!shop.tmp*' --dc dc1 --name nightly --retention 7 --keep-weekly 4")
         .with(0);
     assert_eq!(
         (ended.out.as_str(), ended.err.as_str()),
         ("backup/b9\n", "")
     );
     let expected = json!({"type": "backup", "name": "nightly", "enabled": true, "properties": {
-        "location": ["s3:a", "dc1:s3:b"], "keyspace": ["shop", "!shop.tmp*"], "dc": ["dc1"], "method": "agent"}});
+        "location": ["s3:a", "dc1:s3:b"], "keyspace": ["shop", "!shop.tmp*"], "dc": ["dc1"], "method": "agent",
+        "retention": 7, "keep_weekly": 4}});
     assert_eq!(api.body("POST /cluster/prod/tasks"), expected);
+}
+
+#[test]
+fn backups_are_deleted_when_somebody_agrees() {
+    let api = prod();
+    let deletion = |status: &str| json!({"run_id": "r7", "status": status, "snapshot_tags": [TAG], "objects": 12, "bytes": 2048});
+    let line = format!("backup delete -c prod -T {TAG} -L s3:a");
+    let refused = api.run(&line).with(2);
+    assert!(refused.err.contains("--yes"), "{}", refused.err);
+    assert!(api.asked().is_empty(), "{:?}", api.asked());
+
+    api.on("DELETE /cluster/prod/backups", 200, deletion(""));
+    let dry = api.run(&format!("{line} --dry-run")).with(0);
+    assert_eq!(
+        dry.out,
+        format!("would delete {TAG}: 12 objects, 2.00 KiB\n")
+    );
+    let asked = format!(
+        "DELETE /cluster/prod/backups?snapshot_tags={TAG}&locations=s3%3Aa&force=false&dry_run=true&wait_seconds=0"
+    );
+    assert_eq!(api.asked()[0].0, asked);
+
+    let api = prod();
+    api.on("DELETE /cluster/prod/backups", 202, deletion("NEW"));
+    api.on(
+        "GET /cluster/prod/backups/deletions/r7",
+        202,
+        deletion("RUNNING"),
+    );
+    api.on(
+        "GET /cluster/prod/backups/deletions/r7",
+        200,
+        deletion("DONE"),
+    );
+    let done = api.run(&format!("{line} --yes --force")).with(0);
+    assert_eq!(done.out, format!("deleted {TAG}: 12 objects, 2.00 KiB\n"));
+    assert!(api.asked()[0].0.contains("force=true&dry_run=false"));
+
+    let api = prod();
+    api.on(
+        "DELETE /cluster/prod/backups",
+        409,
+        error("backup is pinned"),
+    );
+    let pinned = api.run(&format!("{line} --yes"));
+    assert!(pinned.err.contains("backup is pinned"), "{}", pinned.err);
+}
+
+#[test]
+fn what_a_backup_holds_is_printed_as_a_bucket_would() {
+    let api = prod();
+    let nodes = json!([
+        {"location": "s3:a", "schema": "backup/schema/x.json.gz", "files": [
+            {"keyspace": "shop", "table": "users", "version": "0f", "path": "backup/sst/1/", "files": ["a.db", "b.db"]}]},
+        {"location": "s3:a", "schema": "backup/schema/x.json.gz", "files": []},
+    ]);
+    for _ in 0..2 {
+        api.on("GET /cluster/prod/backups/files", 200, nodes.clone());
+    }
+    let line = format!("backup files -c prod -T {TAG} -K shop");
+    let out = api.run(&line).with(0).out;
+    let expected = "s3:a/backup/schema/x.json.gz\t./\ns3:a/backup/sst/1/a.db\tshop/users/\n\
+                    s3:a/backup/sst/1/b.db\tshop/users/\n";
+    assert_eq!(out, expected);
+    let out = api
+        .run(&format!("{line} --with-version --delimiter ,"))
+        .with(0)
+        .out;
+    assert!(out.ends_with("b.db,shop/users-0f/\n"), "{out}");
+    let asked = format!("GET /cluster/prod/backups/files?snapshot_tag={TAG}&keyspace=shop");
+    assert_eq!(api.asked()[0].0, asked);
+
+    let schema = json!({"schema": [{"keyspace": "shop", "type": "keyspace", "name": "shop", "cql_stmt": "CREATE KEYSPACE shop"}]});
+    api.on("GET /cluster/prod/backups/schema", 200, schema);
+    let out = api
+        .run(&format!("backup schema -c prod -T {TAG} -L s3:a"))
+        .with(0)
+        .out;
+    assert_eq!(out, "CREATE KEYSPACE shop;\n");
+}
+
+#[test]
+fn backups_are_pinned_and_unpinned() {
+    let api = prod();
+    let pin = format!("/cluster/prod/backups/pins/{TAG}");
+    api.on(&format!("PUT {pin}"), 200, "");
+    api.run(&format!("backup pin -c prod -T {TAG} --reason release-7"))
+        .with(0);
+    assert_eq!(
+        api.body(&format!("PUT {pin}")),
+        json!({"reason": "release-7"})
+    );
+    let pins =
+        json!([{"snapshot_tag": TAG, "reason": "release-7", "since": "2026-02-01T00:00:00Z"}]);
+    api.on("GET /cluster/prod/backups/pins", 200, pins);
+    let out = api.run("backup pins -c prod").with(0).out;
+    assert!(out.contains(TAG) && out.contains("release-7"), "{out}");
+    api.on(&format!("DELETE {pin}"), 200, "");
+    api.run(&format!("backup unpin -c prod -T {TAG} -L s3:a"))
+        .with(0);
+    assert_eq!(
+        api.asked().last().unwrap().0,
+        format!("DELETE {pin}?locations=s3%3Aa")
+    );
+    let api = prod();
+    api.on(&format!("DELETE {pin}"), 404, error("not pinned"));
+    api.run(&format!("backup unpin -c prod -T {TAG}")).with(3);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{ClusterId, NodeId, RunId, RunStatus, TableRef, Unit};
+use crate::{BackupId, ClusterId, NodeId, RunId, RunStatus, SnapshotTag, TableRef, Unit};
 
 /// Something that happened in a run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -41,6 +41,12 @@ pub enum Fact {
     Sealed(Sealed),
     /// The node's snapshot is gone.
     SnapshotDropped,
+    /// What need not be kept is gone from the buckets.
+    Purged(Purged),
+    /// It is known whether the backups are whole.
+    Validated(Validated),
+    /// No backup's snapshot is left on the node.
+    SnapshotsCleared(SnapshotsCleared),
     /// The restore's plan lies in the bucket.
     RestorePlanned(RestorePlanned),
     /// The node is ready to take in data.
@@ -74,6 +80,9 @@ impl Fact {
             Self::ChunkStored(_) => "chunk_stored",
             Self::Sealed(_) => "sealed",
             Self::SnapshotDropped => "snapshot_dropped",
+            Self::Purged(_) => "purged",
+            Self::Validated(_) => "validated",
+            Self::SnapshotsCleared(_) => "snapshots_cleared",
             Self::RestorePlanned(_) => "restore_planned",
             Self::NodePrepared(_) => "node_prepared",
             Self::BatchLoaded(_) => "batch_loaded",
@@ -163,6 +172,87 @@ pub struct Sealed {
     pub files: u64,
     /// See `files`.
     pub bytes: u64,
+}
+
+/// What was removed from the buckets.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Purged {
+    /// Backups of which nothing is left.
+    pub backups: Vec<BackupId>,
+    /// Objects removed, and their bytes as far as they are known.
+    pub objects: u64,
+    /// See `objects`.
+    pub bytes: u64,
+    /// What could not be removed or decided on, for a person; a few at most. The next purge tries
+    /// again.
+    #[serde(default)]
+    pub obstacles: Vec<String>,
+    /// Whether another worker may still be at it: one that had the job before and was lost.
+    #[serde(default)]
+    pub contended: bool,
+}
+
+/// What a look at the backups has found.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Validated {
+    /// Each node in each place.
+    pub nodes: Vec<NodeValidated>,
+    /// Backups with something missing or wrong; the newest, if there are many.
+    pub broken_snapshots: Vec<SnapshotTag>,
+    /// What is wrong, for a person; the first of it, if there is much.
+    pub faults: Vec<String>,
+    /// Whether all is as it should be: orphans do no harm.
+    pub sound: bool,
+    /// Why orphans could not be told, or not be deleted; for a person.
+    #[serde(default)]
+    pub obstacles: Vec<String>,
+    /// Whether another worker may still be at it: one that had the job before and was lost.
+    #[serde(default)]
+    pub contended: bool,
+}
+
+/// What was found of a node in one place.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct NodeValidated {
+    /// The datacenter.
+    pub dc: String,
+    /// The node's address, as its newest manifest has it; empty if none says it.
+    pub host: String,
+    /// The node; it may have left the cluster.
+    pub node: NodeId,
+    /// The place, as `<provider>:<bucket>`.
+    pub location: String,
+    /// Manifests looked at.
+    pub manifests: u64,
+    /// Files listed.
+    pub scanned_files: u64,
+    /// Files that backups list and the bucket has not.
+    pub missing_files: u64,
+    /// Files that have another size or content than they should, or cannot be read.
+    pub wrong_files: u64,
+    /// Files that nothing means, and their bytes.
+    pub orphaned_files: u64,
+    /// See `orphaned_files`.
+    pub orphaned_bytes: u64,
+    /// Orphans that were deleted.
+    pub deleted_files: u64,
+    /// Files whose content could be compared, and their bytes.
+    pub checkable_files: u64,
+    /// See `checkable_files`.
+    pub checkable_bytes: u64,
+    /// Files whose content was compared, and their bytes.
+    pub checked_files: u64,
+    /// See `checked_files`.
+    pub checked_bytes: u64,
+    /// Backups that this breaks; the newest, if there are many.
+    pub broken_snapshots: Vec<SnapshotTag>,
+}
+
+/// What was deleted from a node.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SnapshotsCleared {
+    /// The snapshots.
+    pub tags: Vec<SnapshotTag>,
 }
 
 /// How large a restore is.

@@ -6,7 +6,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{ClusterId, Location, NodeId, RunId, SnapshotTag, TaskId};
+use crate::{ClusterId, Location, NodeId, Retention, RunId, SnapshotTag, TaskId};
 
 /// Anything that may be asked of a service.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -28,6 +28,12 @@ pub enum Job {
     Seal(Seal),
     /// Asks a snapshot-worker to delete its node's snapshot.
     DropSnapshot(DropSnapshot),
+    /// Asks an uploader to remove the backups of the cluster that need not be kept any more.
+    Purge(Purge),
+    /// Asks an uploader whether the cluster's backups are whole.
+    Validate(Validate),
+    /// Asks a snapshot-worker to delete all snapshots that backups have left on its node.
+    ClearSnapshots(ClearSnapshots),
     /// Asks a restore-worker to plan a restore.
     PlanRestore(PlanRestore),
     /// Asks a restore-worker to make its node ready to take in data.
@@ -40,7 +46,7 @@ pub enum Job {
 
 impl Job {
     /// Every kind.
-    pub const KINDS: [&str; 12] = [
+    pub const KINDS: [&str; 15] = [
         "request",
         "inspect",
         "set_balancing",
@@ -49,6 +55,9 @@ impl Job {
         "upload",
         "seal",
         "drop_snapshot",
+        "purge",
+        "validate",
+        "clear_snapshots",
         "plan_restore",
         "prepare_node",
         "load_batch",
@@ -67,6 +76,9 @@ impl Job {
             Self::Upload(_) => "upload",
             Self::Seal(_) => "seal",
             Self::DropSnapshot(_) => "drop_snapshot",
+            Self::Purge(_) => "purge",
+            Self::Validate(_) => "validate",
+            Self::ClearSnapshots(_) => "clear_snapshots",
             Self::PlanRestore(_) => "plan_restore",
             Self::PrepareNode(_) => "prepare_node",
             Self::LoadBatch(_) => "load_batch",
@@ -87,6 +99,9 @@ impl Job {
             | Self::Upload(_)
             | Self::Seal(_)
             | Self::DropSnapshot(_)
+            | Self::Purge(_)
+            | Self::Validate(_)
+            | Self::ClearSnapshots(_)
             | Self::PlanRestore(_)
             | Self::LoadBatch(_)
             | Self::PutBack(_) => false,
@@ -105,6 +120,9 @@ impl Job {
             Self::Upload(job) => (job.cluster, job.run),
             Self::Seal(job) => (job.cluster, job.run),
             Self::DropSnapshot(job) => (job.cluster, job.run),
+            Self::Purge(job) => (job.cluster, job.run),
+            Self::Validate(job) => (job.cluster, job.run),
+            Self::ClearSnapshots(job) => (job.cluster, job.run),
             Self::PlanRestore(job) => (job.cluster, job.run),
             Self::PrepareNode(job) => (job.cluster, job.run),
             Self::LoadBatch(job) => (job.cluster, job.run),
@@ -124,6 +142,9 @@ impl Job {
             Self::Upload(job) => Some(job.node),
             Self::Seal(job) => Some(job.node),
             Self::DropSnapshot(job) => Some(job.node),
+            Self::Purge(job) => Some(job.node),
+            Self::Validate(job) => Some(job.node),
+            Self::ClearSnapshots(job) => Some(job.node),
             Self::PlanRestore(job) => Some(job.node),
             Self::PrepareNode(job) => Some(job.node),
             Self::PutBack(job) => Some(job.node),
@@ -143,6 +164,9 @@ impl Job {
             | Self::Index(_)
             | Self::Seal(_)
             | Self::DropSnapshot(_)
+            | Self::Purge(_)
+            | Self::Validate(_)
+            | Self::ClearSnapshots(_)
             | Self::PlanRestore(_)
             | Self::PrepareNode(_)
             | Self::PutBack(_) => 0,
@@ -159,7 +183,7 @@ pub enum Method {
     Agent,
 }
 
-/// Asks for a backup or a restore, from inside or outside.
+/// Asks for a run, from inside or outside.
 ///
 /// Answered by `run_started` or `refused`. The run's identity is the asker's to choose, so that
 /// asking twice begins one run.
@@ -172,12 +196,21 @@ pub struct Request {
     /// The task it belongs to; a new one-off task when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub task: Option<TaskId>,
-    /// What is asked for: exactly one of the two.
+    /// What is asked for: exactly one of these.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backup: Option<BackupRequest>,
     /// See `backup`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restore: Option<RestoreRequest>,
+    /// See `backup`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delete: Option<DeleteRequest>,
+    /// See `backup`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validate: Option<ValidateRequest>,
+    /// See `backup`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clear: Option<ClearRequest>,
 }
 
 /// What a user may say of a backup.
@@ -194,6 +227,9 @@ pub struct BackupRequest {
     /// How files get to the bucket.
     #[serde(default)]
     pub method: Method,
+    /// What the task's backups are kept by; all are kept when nothing is said.
+    #[serde(flatten)]
+    pub retention: Retention,
 }
 
 /// What a user may say of a restore.
@@ -213,6 +249,42 @@ pub struct RestoreRequest {
     #[serde(default)]
     pub method: Method,
 }
+
+/// What a user may say of a deletion of backups.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DeleteRequest {
+    /// Where they lie: all places, or what is left looks like a backup that lacks nodes.
+    pub location: Vec<Location>,
+    /// The backups, whatever task made them.
+    pub snapshot_tag: Vec<SnapshotTag>,
+    /// Whether they go even if they are pinned, or the last good ones.
+    #[serde(default)]
+    pub force: bool,
+}
+
+/// What a user may say of a validation of backups.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ValidateRequest {
+    /// Where they lie; where the cluster's tasks have backed up to, when empty.
+    #[serde(default)]
+    pub location: Vec<Location>,
+    /// The backup; all of the cluster, and what none of them needs, when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot_tag: Option<SnapshotTag>,
+    /// Whether files are read and their checksums compared, not names and sizes alone.
+    #[serde(default)]
+    pub checksum: bool,
+    /// How many bytes to read at most for that; 0 for all.
+    #[serde(default)]
+    pub max_bytes: u64,
+    /// Whether what no backup needs is deleted.
+    #[serde(default)]
+    pub delete_orphaned_files: bool,
+}
+
+/// What a user may say of the deletion of snapshots that backups have left on nodes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ClearRequest {}
 
 /// A keyspace with the tables of it that a run works on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -375,6 +447,93 @@ pub struct DropSnapshot {
     pub node: NodeId,
     /// The snapshot's name.
     pub tag: SnapshotTag,
+}
+
+/// Asks for the backups of a cluster to be removed that need not be kept any more, or for those that
+/// a user names, from all nodes and all places, whatever task made them.
+///
+/// Answered by `purged`. Whoever gets it looks at the buckets anew, so doing it again does what is
+/// left to be done. What this does not speak of stays.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Purge {
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// The run.
+    pub run: RunId,
+    /// The node whose uploader does it; any would do that reaches all places.
+    pub node: NodeId,
+    /// Where backups of the cluster may lie.
+    pub locations: Vec<Location>,
+    /// What the cluster's tasks keep. A task that is not among these keeps what `unknown` says.
+    pub tasks: Vec<TaskRetention>,
+    /// What is kept of tasks that nobody knows; all, if nothing is set.
+    pub unknown: Retention,
+    /// Backups whose runs are open or can be continued.
+    pub open: Vec<BackupId>,
+    /// Backups that are being restored, or whose restore can be continued.
+    pub restored: Vec<SnapshotTag>,
+    /// If there are any here, these go and no others, whatever tasks keep.
+    pub named: Vec<SnapshotTag>,
+    /// Whether those go even if they are pinned, or the last good ones.
+    pub force: bool,
+}
+
+/// Asks whether the backups of a cluster are whole.
+///
+/// Answered by `validated`. Without orphans to delete it changes nothing; with them, doing it again
+/// does what is left to be done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Validate {
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// The run.
+    pub run: RunId,
+    /// The node whose uploader does it; any would do that reaches all places.
+    pub node: NodeId,
+    /// What to check.
+    #[serde(flatten)]
+    pub request: ValidateRequest,
+}
+
+/// Asks for all snapshots of one node to be deleted that backups have taken, whatever tool made them.
+///
+/// Answered by `snapshots_cleared`, also when there are none. Snapshots that a user took stay, and
+/// those of later backups: the job may be late.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ClearSnapshots {
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// The run.
+    pub run: RunId,
+    /// The node.
+    pub node: NodeId,
+    /// Snapshots with this tag or a later one stay.
+    pub before: SnapshotTag,
+}
+
+/// Which backup.
+#[derive(
+    Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+pub struct BackupId {
+    /// The task that made it.
+    pub task: TaskId,
+    /// Its tag.
+    pub tag: SnapshotTag,
+}
+
+/// What a task keeps of its backups.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TaskRetention {
+    /// The task.
+    pub task: TaskId,
+    /// Whether it was deleted, so that its backups go by age alone.
+    pub deleted: bool,
+    /// Where its backups lie.
+    pub location: Vec<Location>,
+    /// What they are kept by.
+    #[serde(flatten)]
+    pub retention: Retention,
 }
 
 /// Asks for the plan of a restore: which SSTables, in which batches, for which datacenter.

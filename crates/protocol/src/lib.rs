@@ -26,16 +26,19 @@ pub mod subject;
 pub use codec::{DecodeError, Encoding, Message};
 pub use event::{
     BatchLoaded, ChunkStored, DcBatches, Event, Fact, Failed, Indexed, Inspected, NodeInfo,
-    NodePrepared, RestorePlanned, RunEnded, Sealed, TableSize,
+    NodePrepared, NodeValidated, Purged, RestorePlanned, RunEnded, Sealed, SnapshotsCleared,
+    TableSize, Validated,
 };
 pub use id::{ClusterId, InvalidTag, NodeId, RunId, SnapshotTag, TaskId};
 pub use job::{
-    BackupRequest, DcNodes, DropSnapshot, Index, Inspect, Job, LoadBatch, Method, PlanRestore,
-    PrepareNode, PutBack, Request, RestoreRequest, Seal, SetBalancing, TableRef, TakeSnapshot,
-    Unit, Upload,
+    BackupId, BackupRequest, ClearRequest, ClearSnapshots, DcNodes, DeleteRequest, DropSnapshot,
+    Index, Inspect, Job, LoadBatch, Method, PlanRestore, PrepareNode, Purge, PutBack, Request,
+    RestoreRequest, Seal, SetBalancing, TableRef, TakeSnapshot, TaskRetention, Unit, Upload,
+    Validate, ValidateRequest,
 };
 pub use location::{InvalidLocation, Location, Provider};
 pub use record::{
-    Cluster, ClusterNode, Control, Presence, Progress, RunStatus, Task, TaskKind, WorkerKind,
+    Cluster, ClusterNode, Control, Presence, Progress, RunStatus, Schedule, Task, TaskKind,
+    WorkerKind,
 };
 pub use retention::Retention;

@@ -5,7 +5,7 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{BackupRequest, ClusterId, NodeId, RestoreRequest, RunId, TaskId};
+use crate::{BackupRequest, ClusterId, NodeId, RestoreRequest, RunId, TaskId, ValidateRequest};
 
 /// A registered cluster. Bucket `clusters`, key `<cluster>`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -45,12 +45,24 @@ pub struct Task {
     pub name: String,
     /// Whether it may run.
     pub enabled: bool,
-    /// What to do: exactly one of the two.
+    /// Whether a user deleted it: what is left of it says how long its backups are kept.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub deleted: bool,
+    /// When it runs by itself; never when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<Schedule>,
+    /// Since when it has its schedule, in milliseconds since 1970.
+    #[serde(default)]
+    pub scheduled_ms: u64,
+    /// What to do: exactly one of these.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backup: Option<BackupRequest>,
     /// See `backup`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restore: Option<RestoreRequest>,
+    /// See `backup`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validate: Option<ValidateRequest>,
 }
 
 impl Task {
@@ -59,10 +71,32 @@ impl Task {
     pub fn kind(&self) -> TaskKind {
         if self.restore.is_some() {
             TaskKind::Restore
+        } else if self.validate.is_some() {
+            TaskKind::Validate
         } else {
             TaskKind::Backup
         }
     }
+}
+
+/// When a task runs, as its user gave it; what is empty is not asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Schedule {
+    /// A cron expression, `@daily` and the like, or `@every 6h`.
+    pub cron: String,
+    /// How often, as `7d`: the older form of `@every`.
+    pub interval: String,
+    /// Name of the time zone; UTC when empty.
+    pub timezone: String,
+    /// When it may run: begins and ends of windows in turn.
+    pub window: Vec<String>,
+    /// Not before this, as RFC 3339 has it.
+    pub start_date: String,
+    /// How often a run that failed is tried again.
+    pub num_retries: u32,
+    /// How long to wait before the first time, as `10m`; doubled each time.
+    pub retry_wait: String,
 }
 
 /// The kinds of task.
@@ -75,6 +109,15 @@ pub enum TaskKind {
     Backup,
     /// Copies a backup into a cluster.
     Restore,
+    /// Deletes backups. Its runs belong to no task that is kept.
+    #[serde(rename = "delete_backup")]
+    Delete,
+    /// Says whether backups are whole.
+    #[serde(rename = "validate_backup")]
+    Validate,
+    /// Deletes snapshots that backups have left on nodes. Its runs belong to no task that is kept.
+    #[serde(rename = "clear_snapshots")]
+    Clear,
 }
 
 impl TaskKind {
@@ -84,6 +127,9 @@ impl TaskKind {
         match self {
             Self::Backup => "backup",
             Self::Restore => "restore",
+            Self::Delete => "delete_backup",
+            Self::Validate => "validate_backup",
+            Self::Clear => "clear_snapshots",
         }
     }
 }

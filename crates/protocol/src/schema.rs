@@ -3,11 +3,13 @@
 use serde_json::Value;
 
 use crate::{
-    BackupRequest, BatchLoaded, ChunkStored, ClusterId, DcBatches, DcNodes, DropSnapshot, Event,
-    Fact, Failed, Index, Indexed, Inspect, Inspected, Job, LoadBatch, Location, Method, NodeId,
-    NodeInfo, NodePrepared, PlanRestore, PrepareNode, PutBack, Request, RestorePlanned,
-    RestoreRequest, RunEnded, RunId, RunStatus, Seal, Sealed, SetBalancing, SnapshotTag, TableRef,
-    TableSize, TakeSnapshot, TaskId, Unit, Upload,
+    BackupId, BackupRequest, BatchLoaded, ChunkStored, ClearRequest, ClearSnapshots, ClusterId,
+    DcBatches, DcNodes, DeleteRequest, DropSnapshot, Event, Fact, Failed, Index, Indexed, Inspect,
+    Inspected, Job, LoadBatch, Location, Method, NodeId, NodeInfo, NodePrepared, NodeValidated,
+    PlanRestore, PrepareNode, Purge, Purged, PutBack, Request, RestorePlanned, RestoreRequest,
+    Retention, RunEnded, RunId, RunStatus, Seal, Sealed, SetBalancing, SnapshotTag,
+    SnapshotsCleared, TableRef, TableSize, TakeSnapshot, TaskId, TaskRetention, Unit, Upload,
+    Validate, ValidateRequest, Validated,
 };
 
 /// The JSON Schema of all jobs.
@@ -56,10 +58,27 @@ fn tag() -> SnapshotTag {
         .expect("a sample's tag is a tag")
 }
 
+fn backup() -> BackupId {
+    BackupId {
+        task: task(),
+        tag: tag(),
+    }
+}
+
 fn location() -> Location {
     "s3:backups"
         .parse()
         .expect("a sample's location is a location")
+}
+
+fn validation() -> ValidateRequest {
+    ValidateRequest {
+        location: vec![location()],
+        snapshot_tag: None,
+        checksum: true,
+        max_bytes: 1 << 30,
+        delete_orphaned_files: false,
+    }
 }
 
 fn users() -> TableRef {
@@ -92,8 +111,16 @@ pub fn jobs() -> Vec<Job> {
                 keyspace: vec!["shop".into(), "!shop.tmp*".into()],
                 dc: vec![],
                 method: Method::Agent,
+                retention: Retention {
+                    retention: 7,
+                    keep_weekly: 4,
+                    ..Retention::default()
+                },
             }),
             restore: None,
+            delete: None,
+            validate: None,
+            clear: None,
         }),
         Job::Request(Request {
             cluster,
@@ -107,6 +134,43 @@ pub fn jobs() -> Vec<Job> {
                 keyspace: vec!["shop".into()],
                 method: Method::Agent,
             }),
+            delete: None,
+            validate: None,
+            clear: None,
+        }),
+        Job::Request(Request {
+            cluster,
+            run,
+            task: None,
+            backup: None,
+            restore: None,
+            delete: Some(DeleteRequest {
+                location: vec![location()],
+                snapshot_tag: vec![tag()],
+                force: false,
+            }),
+            validate: None,
+            clear: None,
+        }),
+        Job::Request(Request {
+            cluster,
+            run,
+            task: None,
+            backup: None,
+            restore: None,
+            delete: None,
+            validate: Some(validation()),
+            clear: None,
+        }),
+        Job::Request(Request {
+            cluster,
+            run,
+            task: None,
+            backup: None,
+            restore: None,
+            delete: None,
+            validate: None,
+            clear: Some(ClearRequest {}),
         }),
         Job::Inspect(Inspect {
             cluster,
@@ -162,6 +226,39 @@ pub fn jobs() -> Vec<Job> {
             run,
             node,
             tag: tag(),
+        }),
+        Job::Purge(Purge {
+            cluster,
+            run,
+            node,
+            locations: vec![location()],
+            tasks: vec![TaskRetention {
+                task: task(),
+                deleted: false,
+                location: vec![location()],
+                retention: Retention {
+                    retention: 7,
+                    keep_weekly: 4,
+                    ..Retention::default()
+                },
+            }],
+            unknown: Retention::default(),
+            open: vec![backup()],
+            restored: vec![],
+            named: vec![],
+            force: false,
+        }),
+        Job::Validate(Validate {
+            cluster,
+            run,
+            node,
+            request: validation(),
+        }),
+        Job::ClearSnapshots(ClearSnapshots {
+            cluster,
+            run,
+            node,
+            before: tag(),
         }),
         Job::PlanRestore(PlanRestore {
             cluster,
@@ -243,6 +340,39 @@ pub fn events() -> Vec<Event> {
             bytes: 1 << 33,
         }),
         Fact::SnapshotDropped,
+        Fact::Purged(Purged {
+            backups: vec![backup()],
+            objects: 1_200,
+            bytes: 1 << 30,
+            obstacles: vec![],
+            contended: false,
+        }),
+        Fact::Validated(Validated {
+            nodes: vec![NodeValidated {
+                dc: "dc1".into(),
+                host: "10.0.0.1".into(),
+                node: node(),
+                location: "s3:backups".into(),
+                manifests: 7,
+                scanned_files: 9_000,
+                missing_files: 1,
+                wrong_files: 0,
+                orphaned_files: 9,
+                orphaned_bytes: 1 << 20,
+                deleted_files: 0,
+                checkable_files: 9_000,
+                checkable_bytes: 1 << 33,
+                checked_files: 1_000,
+                checked_bytes: 1 << 30,
+                broken_snapshots: vec![tag()],
+            }],
+            broken_snapshots: vec![tag()],
+            faults: vec!["a file is missing".into()],
+            sound: false,
+            obstacles: vec![],
+            contended: false,
+        }),
+        Fact::SnapshotsCleared(SnapshotsCleared { tags: vec![tag()] }),
         Fact::RestorePlanned(RestorePlanned {
             dcs: vec![DcBatches {
                 dc: "dc1".into(),

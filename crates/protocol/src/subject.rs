@@ -29,6 +29,9 @@ pub fn of_job(job: &Job) -> String {
         | Job::Upload(_)
         | Job::Seal(_)
         | Job::DropSnapshot(_)
+        | Job::Purge(_)
+        | Job::Validate(_)
+        | Job::ClearSnapshots(_)
         | Job::PlanRestore(_)
         | Job::PrepareNode(_)
         | Job::PutBack(_) => job.node().map(|node| node.to_string()).unwrap_or_default(),

@@ -52,7 +52,7 @@ fn sample<M: Message + PartialEq + std::fmt::Debug>(name: &str, message: &M) {
 
 #[test]
 fn every_job_is_read_and_written_as_its_sample() {
-    let mut requests = ["backup", "restore"].into_iter();
+    let mut requests = ["backup", "restore", "delete", "validate", "clear"].into_iter();
     for job in schema::jobs() {
         let name = if job.kind() == "request" {
             format!("job.request.{}", requests.next().unwrap())

@@ -113,6 +113,9 @@ fn tidies(job: &Job) -> bool {
         | Job::Index(_)
         | Job::Upload(_)
         | Job::Seal(_)
+        | Job::Purge(_)
+        | Job::Validate(_)
+        | Job::ClearSnapshots(_)
         | Job::PlanRestore(_)
         | Job::LoadBatch(_) => false,
     }

@@ -1,6 +1,10 @@
 //! Buckets: values of one type under keys, written by compare-and-set.
 
-use std::{collections::BTreeMap, marker::PhantomData, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    marker::PhantomData,
+    time::Duration,
+};
 
 use async_nats::{
     HeaderMap, HeaderValue, header,
@@ -14,7 +18,7 @@ use tracing::{debug, warn};
 use crate::{
     Bucket, Error, Queue,
     error::{BoxError, Refusal},
-    watch::{Change, Changes, MARKER, change, deleted},
+    watch::{Change, Changes, MARKER, below, change, deleted},
 };
 
 /// How long listing a bucket may take.
@@ -220,7 +224,7 @@ impl Wrote {
 }
 
 /// What a key last held.
-enum Last {
+pub(crate) enum Last {
     Value(Bytes, Revision),
     Deleted(Revision),
     Never,
@@ -254,7 +258,7 @@ impl Queue {
     }
 
     /// Reads from the stream's leader, so that what was written is seen.
-    async fn last(&self, bucket: Bucket, key: &str) -> Result<Last, Error> {
+    pub(crate) async fn last(&self, bucket: Bucket, key: &str) -> Result<Last, Error> {
         check_key(key)?;
         let found = match self.last_once(bucket, key).await {
             Err(Read::NoStream(_)) => {
@@ -297,6 +301,8 @@ impl Queue {
         }
     }
 
+    /// Reads all at once, and then one by one what was written meanwhile: the server leaves that out
+    /// where it counts on what it has replaced.
     async fn list_raw(
         &self,
         bucket: Bucket,
@@ -306,6 +312,7 @@ impl Queue {
             |cause: BoxError| Error::unavailable(format!("list bucket {}", bucket.name()), cause);
         let reader = self.reader(bucket, prefix, LISTING * 2).await?;
         let mut found = BTreeMap::new();
+        let mut seen = BTreeSet::new();
         loop {
             let page = reader.fetch().max_messages(PAGE).messages().await;
             let mut page = page.map_err(|e| failed(e.into()))?;
@@ -322,9 +329,13 @@ impl Queue {
                         },
                         _,
                     )) => {
+                        seen.insert(key.clone());
                         found.insert(key, (value, revision));
                     }
-                    Some((Change::Delete { key }, _)) => drop(found.remove(&key)),
+                    Some((Change::Delete { key }, _)) => {
+                        found.remove(&key);
+                        seen.insert(key);
+                    }
                     Some((Change::Current, _)) | None => {}
                 }
             }
@@ -333,7 +344,33 @@ impl Queue {
             }
         }
         self.forget(bucket, &reader.cached_info().name).await;
+        for key in self.keys(bucket, prefix).await? {
+            if seen.contains(&key) {
+                continue;
+            }
+            if let Last::Value(value, revision) = self.last(bucket, &key).await? {
+                found.insert(key, (value, revision));
+            }
+        }
         Ok(found)
+    }
+
+    /// All keys below `prefix`, also those that were deleted.
+    async fn keys(&self, bucket: Bucket, prefix: &str) -> Result<Vec<String>, Error> {
+        let failed = |cause: BoxError| {
+            Error::unavailable(format!("list keys of bucket {}", bucket.name()), cause)
+        };
+        let stream = self.shared.js.get_stream_no_info(bucket.stream()).await;
+        let stream = stream.map_err(|e| failed(e.into()))?;
+        let subjects = stream.info_with_subjects(bucket.subject(&below(prefix)));
+        let mut subjects = subjects.await.map_err(|e| failed(e.into()))?;
+        let before = bucket.subject("");
+        let mut keys = Vec::new();
+        while let Some(subject) = subjects.next().await {
+            let (subject, _) = subject.map_err(|e| failed(e.into()))?;
+            keys.extend(subject.strip_prefix(&before).map(str::to_owned));
+        }
+        Ok(keys)
     }
 
     /// Deletes a reader that is done; one left over is forgotten by the server by itself.

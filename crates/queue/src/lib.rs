@@ -4,6 +4,7 @@
 //! * [`Queue::publish_event`], [`Queue::events`]: what happened, to whoever leads.
 //! * [`Queue::bucket`]: values under keys, by compare-and-set, and their changes.
 //! * [`Queue::lead`]: one leader among replicas. [`Queue::announce`]: which workers live.
+//! * [`Queue::fence`], [`Queue::now_ms`]: what a deletion asks before it does anything.
 //! * [`Queue::ask`], [`Queue::answer`]: questions that want an answer at once.
 //!
 //! # Promises
@@ -23,12 +24,14 @@
 //! What follows from an event is `workflow`'s. That a job done twice does no harm is its handler's.
 
 mod ask;
+mod clock;
 mod connect;
 mod consumer;
 mod control;
 mod delivery;
 mod error;
 mod events;
+mod fence;
 mod handler;
 mod kv;
 mod lease;
@@ -47,6 +50,7 @@ pub use connect::Queue;
 pub use consumer::Consumer;
 pub use delivery::ATTEMPTS;
 pub use error::{BoxError, Error};
+pub use fence::{FRESH, Fence};
 pub use handler::{Alive, Context, Handler, JobError};
 pub use kv::{Kv, Revision};
 pub use lease::Leadership;

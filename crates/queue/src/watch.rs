@@ -302,7 +302,7 @@ impl Queue {
 }
 
 /// The pattern of all keys below a prefix of whole tokens.
-fn below(prefix: &str) -> String {
+pub(crate) fn below(prefix: &str) -> String {
     match prefix.trim_end_matches('.') {
         "" => ">".to_owned(),
         prefix => format!("{prefix}.>"),

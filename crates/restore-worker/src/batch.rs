@@ -22,7 +22,7 @@ use crate::{
     RestoreWorker,
     failure::Failure,
     plan::{put, read},
-    staging::Staging,
+    staging::{Space, Staging},
 };
 
 impl RestoreWorker {
@@ -90,7 +90,6 @@ impl RestoreWorker {
         origin: RunId,
         ctx: &JobContext,
     ) -> Result<BatchLoaded, Failure> {
-        self.check_space(batch)?;
         let staging = Staging::below(self.data_dir.path());
         let dir = staging.batch(origin, batch.batch)?;
         let began = Instant::now();
@@ -99,12 +98,16 @@ impl RestoreWorker {
         for sstable in &batch.sstables {
             names.push(local_name(batch, sstable, origin)?);
         }
-        let mut downloads = Vec::new();
+        let mut files = Vec::new();
         for (sstable, name) in batch.sstables.iter().zip(&names) {
             for file in &sstable.files {
-                let path = dir.join(local_file(sstable, file, name));
-                downloads.push(self.download(&source, path, file, ctx));
+                files.push((dir.join(local_file(sstable, file, name)), file));
             }
+        }
+        self.check_space(batch.batch, &files)?;
+        let mut downloads = Vec::new();
+        for (path, file) in files {
+            downloads.push(self.download(&source, path, file, ctx));
         }
         stream::iter(downloads)
             .buffer_unordered(self.transfers)
@@ -125,13 +128,21 @@ impl RestoreWorker {
         })
     }
 
-    fn check_space(&self, batch: &Batch) -> Result<(), Failure> {
-        let (free, total) = Staging::space(self.data_dir.path())?;
-        let (needed, percent) = (batch.bytes(), self.min_free_percent);
+    /// Refuses what does not fit. What an earlier attempt has brought needs no room any more.
+    fn check_space(&self, batch: u32, files: &[(PathBuf, &BatchFile)]) -> Result<(), Failure> {
+        let Space { free, total, block } = Staging::space(self.data_dir.path())?;
+        let lacking = |(path, file): &(PathBuf, &BatchFile)| {
+            let there = std::fs::metadata(path).map_or(0, |there| there.len());
+            file.bytes.saturating_sub(there)
+        };
+        // Each file ends with a block that is not full.
+        let blocks = files.iter().map(|file| lacking(file).div_ceil(block));
+        let needed = blocks.sum::<u64>().saturating_mul(block);
+        let percent = self.min_free_percent;
         let keep = total / 100 * u64::from(percent);
         if free < needed.saturating_add(keep) {
             return Err(Failure::NoSpace {
-                batch: batch.batch,
+                batch,
                 needed,
                 free,
                 total,

@@ -163,7 +163,10 @@ impl RestoreWorker {
             | Job::Index(_)
             | Job::Upload(_)
             | Job::Seal(_)
-            | Job::DropSnapshot(_) => Err(Failure::NotMine { kind: job.kind() }),
+            | Job::DropSnapshot(_)
+            | Job::Purge(_)
+            | Job::Validate(_)
+            | Job::ClearSnapshots(_) => Err(Failure::NotMine { kind: job.kind() }),
         }
     }
 }

@@ -68,6 +68,9 @@ impl RestoreWorker {
     /// `upload/` directories but not loaded.
     pub(crate) async fn clear(&self, origin: RunId, ctx: &JobContext) -> Result<(), Failure> {
         let staging = Staging::below(self.data_dir.path());
+        if !staging.is_there()? {
+            return Ok(());
+        }
         let _lock = staging.lock(ctx).await?;
         for mark in staging.marks()? {
             match self.upload_dir(&mark.table).await {
@@ -87,7 +90,8 @@ impl RestoreWorker {
         Ok(found.expect("looking at files does not panic")?)
     }
 
-    /// Loads what a worker that died had moved in. Other files there are somebody else's.
+    /// Loads what a worker that died had moved in, or takes it out again if that was not all: the
+    /// batch brings it once more. Other files there are somebody else's.
     async fn finish_earlier(
         &self,
         staging: &Staging,
@@ -106,6 +110,9 @@ impl RestoreWorker {
                 file: first.clone(),
             });
         };
+        if !mark.moved {
+            return take_back(staging, &mark, upload);
+        }
         // The node may have given an SSTable a new id meanwhile, so only the number can be compared.
         if there.len() > mark.files.len() {
             return Err(Failure::Alien {
@@ -202,15 +209,31 @@ fn move_in(
     let mut files = listed(dir)?;
     files.retain(ours);
     files.sort_by_key(is_toc);
-    staging.set_mark(&Mark {
+    let mut mark = Mark {
         table: table.clone(),
-        files: files.clone(),
-    })?;
-    for file in &files {
+        files,
+        moved: false,
+    };
+    staging.set_mark(&mark)?;
+    for file in &mark.files {
         let (from, to) = (dir.join(file), upload.join(file));
         fs::rename(&from, &to).map_err(Failure::file("move into `upload` the file", from))?;
     }
-    Ok(files)
+    mark.moved = true;
+    staging.set_mark(&mark)?;
+    Ok(mark.files)
+}
+
+/// Undoes a move that was cut short.
+fn take_back(staging: &Staging, mark: &Mark, upload: &Path) -> Result<(), Failure> {
+    take_out(upload, &mark.files)?;
+    match listed(upload)?.into_iter().next() {
+        None => staging.clear_mark(&mark.table),
+        Some(file) => Err(Failure::Alien {
+            dir: upload.to_owned(),
+            file,
+        }),
+    }
 }
 
 /// Removes files from `upload/`, each TOC first, so that nothing half removed looks whole.
@@ -224,4 +247,58 @@ fn take_out(upload: &Path, files: &[String]) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FILES: [&str; 3] = ["me-1-big-Data.db", "me-1-big-Index.db", "me-1-big-TOC.txt"];
+
+    fn place() -> (tempfile::TempDir, Staging, TableRef, PathBuf, PathBuf) {
+        let root = tempfile::tempdir().unwrap();
+        let (dir, upload) = (root.path().join("batch"), root.path().join("upload"));
+        for folder in [&dir, &upload, &root.path().join(".thetis")] {
+            fs::create_dir(folder).unwrap();
+        }
+        for name in FILES {
+            fs::write(dir.join(name), name).unwrap();
+        }
+        let table = TableRef {
+            keyspace: "shop".into(),
+            table: "users".into(),
+        };
+        let staging = Staging::below(root.path());
+        (root, staging, table, dir, upload)
+    }
+
+    #[test]
+    fn a_move_is_marked_before_and_after() {
+        let (_root, staging, table, dir, upload) = place();
+        let moved = move_in(&staging, &table, &dir, &upload, &["me-1-big".to_owned()]).unwrap();
+        assert_eq!(moved, FILES);
+        assert_eq!(listed(&upload).unwrap(), FILES);
+        assert!(staging.mark(&table).unwrap().unwrap().moved);
+    }
+
+    #[test]
+    fn a_move_that_was_cut_short_is_undone_and_nothing_else() {
+        let (_root, staging, table, dir, upload) = place();
+        // The second file cannot be moved: something lies in its way.
+        fs::create_dir_all(upload.join(FILES[1]).join("x")).unwrap();
+        let names = ["me-1-big".to_owned()];
+        move_in(&staging, &table, &dir, &upload, &names).unwrap_err();
+        let mark = staging.mark(&table).unwrap().unwrap();
+        assert!(!mark.moved);
+        fs::remove_dir_all(upload.join(FILES[1])).unwrap();
+        assert_eq!(listed(&upload).unwrap(), [FILES[0]]);
+
+        fs::write(upload.join("other"), "").unwrap();
+        let said = take_back(&staging, &mark, &upload).unwrap_err().to_string();
+        assert!(said.contains("other"), "{said}");
+        assert_eq!(listed(&upload).unwrap(), ["other"]);
+        fs::remove_file(upload.join("other")).unwrap();
+        take_back(&staging, &mark, &upload).unwrap();
+        assert!(staging.mark(&table).unwrap().is_none());
+    }
 }

@@ -24,16 +24,33 @@ const LOCK_PAUSE: Duration = Duration::from_millis(200);
 #[derive(Clone, Debug)]
 pub(crate) struct Staging(PathBuf);
 
+/// How full a file system is, in bytes.
+pub(crate) struct Space {
+    pub(crate) free: u64,
+    pub(crate) total: u64,
+    /// A file takes a whole number of these.
+    pub(crate) block: u64,
+}
+
 /// What is being loaded: names of files that are Thetis', should its worker die.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Mark {
     pub(crate) table: TableRef,
     pub(crate) files: Vec<String>,
+    /// Whether all of them are in `upload/`, so that the node may have been asked to load them.
+    pub(crate) moved: bool,
 }
 
 impl Staging {
     pub(crate) fn below(data_dir: &Path) -> Self {
         Self(data_dir.join(".thetis"))
+    }
+
+    /// Whether anything was ever restored here.
+    pub(crate) fn is_there(&self) -> Result<bool, Failure> {
+        self.0
+            .try_exists()
+            .map_err(Failure::file("look for", &self.0))
     }
 
     /// The directory a batch is downloaded to; it is there afterwards.
@@ -44,16 +61,10 @@ impl Staging {
     }
 
     /// Waits until no other worker of this node loads. Held until the file is dropped, also by the
-    /// death of this process.
+    /// death of this process. What is locked is the directory: a disk that is full can be cleared.
     pub(crate) async fn lock(&self, ctx: &JobContext) -> Result<File, Failure> {
         fs::create_dir_all(&self.0).map_err(Failure::file("make", &self.0))?;
-        let path = self.0.join("load.lock");
-        let open = File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&path);
-        let file = open.map_err(Failure::file("open", &path))?;
+        let file = File::open(&self.0).map_err(Failure::file("open", &self.0))?;
         loop {
             match file.try_lock() {
                 Ok(()) => return Ok(file),
@@ -61,7 +72,7 @@ impl Staging {
                     ctx.alive.moved(0);
                     tokio::time::sleep(LOCK_PAUSE).await;
                 }
-                Err(TryLockError::Error(e)) => return Err(Failure::file("lock", path)(e)),
+                Err(TryLockError::Error(e)) => return Err(Failure::file("lock", &self.0)(e)),
             }
         }
     }
@@ -135,14 +146,15 @@ impl Staging {
         gone(fs::remove_dir_all(&dir), &dir)
     }
 
-    /// Bytes free and in all where the data directory is.
-    pub(crate) fn space(data_dir: &Path) -> Result<(u64, u64), Failure> {
+    /// How full the file system of the data directory is.
+    pub(crate) fn space(data_dir: &Path) -> Result<Space, Failure> {
         let stat = statvfs(data_dir)
             .map_err(|e| Failure::file("ask for free space in", data_dir)(e.into()))?;
-        Ok((
-            stat.f_bavail.saturating_mul(stat.f_frsize),
-            stat.f_blocks.saturating_mul(stat.f_frsize),
-        ))
+        Ok(Space {
+            free: stat.f_bavail.saturating_mul(stat.f_frsize),
+            total: stat.f_blocks.saturating_mul(stat.f_frsize),
+            block: stat.f_frsize.max(1),
+        })
     }
 
     fn mark_path(&self, table: &TableRef) -> PathBuf {

@@ -18,7 +18,7 @@ use axum::{
     http::{Method, Uri},
     middleware::{self, Next},
     response::Response,
-    routing::{MethodRouter, get, put},
+    routing::{self, MethodRouter, get, put},
 };
 use queue::CancellationToken;
 use tokio::net::TcpListener;
@@ -59,6 +59,14 @@ const GRACE: std::time::Duration = std::time::Duration::from_secs(10);
         runs::history,
         runs::show,
         backups::list,
+        backups::files::files,
+        backups::schema::schema,
+        backups::delete::delete,
+        backups::delete::show,
+        backups::delete::local_snapshots,
+        backups::pins::list,
+        backups::pins::pin,
+        backups::pins::unpin,
     ),
     components(schemas(Schedule))
 )]
@@ -71,7 +79,7 @@ pub fn document() -> utoipa::openapi::OpenApi {
 }
 
 /// All routes.
-fn routes() -> [(&'static str, MethodRouter<App>); 13] {
+fn routes() -> [(&'static str, MethodRouter<App>); 19] {
     [
         ("/api/v1/version", get(meta::version)),
         ("/api/v1/openapi.json", get(meta::openapi)),
@@ -105,7 +113,34 @@ fn routes() -> [(&'static str, MethodRouter<App>); 13] {
             "/api/v1/cluster/{cluster}/task/{type}/{task}/{run}",
             get(runs::show),
         ),
-        ("/api/v1/cluster/{cluster}/backups", get(backups::list)),
+        (
+            "/api/v1/cluster/{cluster}/backups",
+            get(backups::list).delete(backups::delete::delete),
+        ),
+        (
+            "/api/v1/cluster/{cluster}/backups/local_snapshots",
+            routing::delete(backups::delete::local_snapshots),
+        ),
+        (
+            "/api/v1/cluster/{cluster}/backups/deletions/{run}",
+            get(backups::delete::show),
+        ),
+        (
+            "/api/v1/cluster/{cluster}/backups/pins",
+            get(backups::pins::list),
+        ),
+        (
+            "/api/v1/cluster/{cluster}/backups/pins/{tag}",
+            put(backups::pins::pin).delete(backups::pins::unpin),
+        ),
+        (
+            "/api/v1/cluster/{cluster}/backups/files",
+            get(backups::files::files),
+        ),
+        (
+            "/api/v1/cluster/{cluster}/backups/schema",
+            get(backups::schema::schema),
+        ),
         ("/api/v1", get(meta::openapi)),
     ]
 }

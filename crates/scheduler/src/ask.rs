@@ -3,20 +3,26 @@
 //! Starting writes a new run into bucket `runs` and publishes a request for it, which wakes the
 //! leader. Stopping writes into bucket `control`, which the workers and the leader watch.
 
-use protocol::{Cluster, Control, Job, Request, RunId, Task};
+use protocol::{Cluster, Control, Job, Request, Retention, RunId, Task};
 use store::Error as StoreError;
 
 use crate::{
     App,
     api::ApiError,
-    properties::{self, Wish},
+    properties::{self, Parts, Wish},
     record::Record,
 };
 
 /// Says at once why a run cannot begin now, as far as that can be known.
 pub(crate) async fn may_start(app: &App, cluster: &Cluster, task: &Task) -> Result<(), ApiError> {
-    if let Some(open) = app.ledger.open_run(cluster.id).await? {
-        return Err(ApiError::conflict(busy(&cluster.name, &open)));
+    let wish = properties::of_task(task).map_err(ApiError::bad)?;
+    let runs = app.ledger.runs(cluster.id).await?;
+    let in_the_way = |run: &&Record| {
+        let same = run.task == task.id;
+        !run.status.ended() && (same || wish.exclusive() && run.exclusive())
+    };
+    if let Some(open) = runs.iter().find(in_the_way) {
+        return Err(ApiError::conflict(busy(&cluster.name, open)));
     }
     locations(app, task).await
 }
@@ -56,21 +62,45 @@ pub(crate) async fn start(
     record.resumes = latest
         .filter(|run| resume && run.resumable() && same(run, &wish))
         .map(|run| run.run);
-    app.ledger.new_run(&record).await?;
+    submit(app, &record).await?;
+    Ok(record.run)
+}
+
+/// Writes a run down and wakes the leader.
+pub(crate) async fn submit(app: &App, record: &Record) -> Result<(), ApiError> {
+    app.ledger.new_run(record).await?;
+    let Parts {
+        backup,
+        restore,
+        delete,
+        validate,
+        clear,
+    } = record.parts.clone();
     let request = Request {
         cluster: record.cluster,
         run: record.run,
         task: Some(record.task),
-        backup: record.backup.clone(),
-        restore: record.restore.clone(),
+        backup,
+        restore,
+        delete,
+        validate,
+        clear,
     };
     app.queue.publish_job(&Job::Request(request)).await?;
-    Ok(record.run)
+    Ok(())
 }
 
-/// A task that was changed since begins anew: what it left off is not what is wanted now.
+/// A task that was changed since begins anew: what it left off is not what is wanted now. How long
+/// backups are kept is no part of that.
 fn same(record: &Record, wish: &Wish) -> bool {
-    record.wish().as_ref() == Ok(wish)
+    let plain = |wish: Wish| match wish {
+        Wish::Backup(mut backup) => {
+            backup.retention = Retention::default();
+            Wish::Backup(backup)
+        }
+        other @ (Wish::Restore(_) | Wish::Delete(_) | Wish::Validate(_) | Wish::Clear(_)) => other,
+    };
+    record.wish().map(plain) == Ok(plain(wish.clone()))
 }
 
 /// Stops the task's run, if one is under way; says which.
@@ -89,27 +119,70 @@ pub(crate) async fn stop(app: &App, task: &Task) -> Result<Option<RunId>, ApiErr
     Ok(Some(open.run))
 }
 
-/// Forgets a task with its runs.
-pub(crate) async fn forget(app: &App, task: &Task) -> Result<(), ApiError> {
+/// Deletes a task with its runs. What it kept its backups by is remembered for as long as the cluster
+/// is, if it has made any.
+pub(crate) async fn delete(app: &App, task: &Task) -> Result<(), ApiError> {
     let runs = app.ledger.runs(task.cluster).await?;
+    let begun = runs
+        .iter()
+        .any(|run| run.task == task.id && run.work.is_some());
+    if task.backup.is_none() || !begun {
+        return forget(app, task).await;
+    }
+    let of_task = ended(&runs, task)?;
+    let deleted = Task {
+        deleted: true,
+        ..task.clone()
+    };
+    // First where it cannot be lost; cut short, the task is there still.
+    let wish = properties::of_task(task).map_err(ApiError::bad)?;
+    crate::copies::keep_deleted(app, wish.locations(), &deleted).await;
+    app.ledger.save_task(&deleted).await?;
+    for run in of_task {
+        app.ledger.remove_run(run).await?;
+    }
+    Ok(())
+}
+
+/// The task's runs, if all have ended.
+fn ended<'a>(runs: &'a [Record], task: &Task) -> Result<Vec<&'a Record>, ApiError> {
     let of_task: Vec<&Record> = runs.iter().filter(|run| run.task == task.id).collect();
-    if let Some(open) = of_task.iter().find(|run| !run.status.ended()) {
-        return Err(ApiError::conflict(format!(
+    match of_task.iter().find(|run| !run.status.ended()) {
+        None => Ok(of_task),
+        Some(open) => Err(ApiError::conflict(format!(
             "run {} of this task is under way; stop it first",
             open.run
-        )));
+        ))),
     }
+}
+
+/// Forgets a task with its runs, and that it was ever there.
+pub(crate) async fn forget(app: &App, task: &Task) -> Result<(), ApiError> {
+    let runs = app.ledger.runs(task.cluster).await?;
+    let of_task = ended(&runs, task)?;
     app.ledger.remove_task(task).await?;
     for run in of_task {
         app.ledger.remove_run(run).await?;
     }
     let wish = properties::of_task(task).map_err(ApiError::bad)?;
-    crate::copies::forget_task(app, wish.locations(), task).await;
+    let places = crate::copies::places(app, task.cluster, &wish).await?;
+    crate::copies::forget_task(app, &places, task).await;
     Ok(())
 }
 
 /// Why nothing else can run on the cluster.
 pub(crate) fn busy(cluster: &str, open: &Record) -> String {
+    for (is, what) in [
+        (open.parts.delete.is_some(), "backups"),
+        (open.parts.clear.is_some(), "snapshots"),
+    ] {
+        if is {
+            return format!(
+                "cluster {cluster} is busy: run {} deletes {what}; wait for its end",
+                open.run
+            );
+        }
+    }
     format!(
         "cluster {cluster} is busy: {kind} run {run} of task {task} is {status}; wait for its end, or stop it with \
          `thetis stop {kind}/{task}`",

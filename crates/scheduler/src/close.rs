@@ -32,7 +32,7 @@ impl Term<'_> {
         } = *record;
         info!(%run, %cluster, task = %record.task, %status, cause = record.cause, "run ended");
         self.app.metrics.ended(record.kind(), status);
-        if status == RunStatus::Done && record.backup.is_some() {
+        if status == RunStatus::Done && record.parts.backup.is_some() {
             self.app.memory().good(cluster, record.ended_ms);
         }
         let record = open.record.clone();
@@ -118,7 +118,7 @@ async fn tidy_up(app: &App, record: &Record) -> Result<(), String> {
     copies::drop_run(&app.stores, record)
         .await
         .map_err(bucket)?;
-    if status == RunStatus::Done && record.backup.is_some() {
+    if status == RunStatus::Done && record.parts.backup.is_some() {
         let runs = app.ledger.runs(cluster).await.map_err(said)?;
         for before in abandoned(record, &runs) {
             copies::drop_notes(&app.stores, before)

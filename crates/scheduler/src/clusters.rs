@@ -200,7 +200,7 @@ pub(crate) async fn forget(app: &App, cluster: &Cluster) -> Result<(), ApiError>
     if let Some(open) = runs.iter().find(|run| !run.status.ended()) {
         return Err(ApiError::conflict(ask::busy(&cluster.name, open)));
     }
-    let tasks = app.ledger.tasks(cluster.id).await?;
+    let tasks = app.ledger.tasks_ever(cluster.id).await?;
     let mut locations = Vec::new();
     for task in &tasks {
         locations.extend(

@@ -8,14 +8,18 @@ use std::collections::BTreeMap;
 
 use catalog::{Document, RunDescriptor, key::OwnKey};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
-use protocol::{Cluster, Location, Task};
+use protocol::{Cluster, ClusterId, Location, Task};
 use serde::{Deserialize, Serialize};
 use service::Chain;
 use store::{Store, Stores};
 use tracing::warn;
 use workflow::Spec;
 
-use crate::{App, record::Record};
+use crate::{
+    App,
+    properties::{self, Wish},
+    record::Record,
+};
 
 /// How many objects are read at once.
 const READS: usize = 16;
@@ -54,19 +58,24 @@ pub(crate) struct Found {
 pub(crate) async fn keep(
     stores: &Stores,
     location: &Location,
-    (cluster, task, spec): (&Cluster, &Task, &Spec),
+    (cluster, task, spec): (&Cluster, Option<&Task>, &Spec),
 ) -> Result<(), store::Error> {
     let store = stores.open(location).await?;
-    let (origin, run) = match spec {
-        Spec::Backup(spec) => (spec.origin, spec.run),
-        Spec::Restore(spec) => (spec.origin, spec.run),
+    let (origin, run, of_task) = match spec {
+        Spec::Backup(spec) => (spec.origin, spec.run, spec.task),
+        Spec::Restore(spec) => (spec.origin, spec.run, spec.task),
+        Spec::Errand(spec) => (spec.run, spec.run, spec.task),
     };
     let descriptor = RunDescriptor {
         cluster: cluster.id,
         run,
-        task: task.id,
+        task: of_task,
         spec: serde_json::to_value(spec).expect("a spec is plain data"),
     };
+    let task = task.map(|task| {
+        let copy = TaskCopy { task: task.clone() };
+        (OwnKey::Task(cluster.id, task.id), copy.to_json())
+    });
     let bodies = [
         (
             OwnKey::Cluster(cluster.id),
@@ -75,13 +84,9 @@ pub(crate) async fn keep(
             }
             .to_json(),
         ),
-        (
-            OwnKey::Task(cluster.id, task.id),
-            TaskCopy { task: task.clone() }.to_json(),
-        ),
         (OwnKey::Run(origin), descriptor.to_json()),
     ];
-    for (key, body) in bodies {
+    for (key, body) in task.into_iter().chain(bodies) {
         store.put(&key.to_string(), body.into()).await?;
     }
     Ok(())
@@ -90,10 +95,8 @@ pub(crate) async fn keep(
 /// Removes the descriptor of a run that has ended, unless it is that of another run by now, and,
 /// if the run is done, all notes on it.
 pub(crate) async fn drop_run(stores: &Stores, record: &Record) -> Result<(), store::Error> {
-    let Ok(wish) = record.wish() else {
-        return Ok(());
-    };
-    let Some(first) = wish.locations().first() else {
+    let locations = record.locations();
+    let Some(first) = locations.first() else {
         return Ok(());
     };
     let key = OwnKey::Run(record.origin()).to_string();
@@ -121,7 +124,7 @@ pub(crate) async fn drop_notes(stores: &Stores, record: &Record) -> Result<(), s
         OwnKey::of_run(record.origin()),
         OwnKey::Run(record.origin()).to_string(),
     );
-    for location in unique(record.wish().iter().flat_map(|wish| wish.locations())) {
+    for location in unique(record.locations().iter()) {
         remove_below(&stores.open(&location).await?, &below, &but).await?;
     }
     Ok(())
@@ -152,6 +155,25 @@ pub(crate) async fn forget_task(app: &App, locations: &[Location], task: &Task) 
     forget(app, locations, OwnKey::Task(task.cluster, task.id)).await;
 }
 
+/// Notes where its copy may lie that a task was deleted. What cannot be noted now would come back as
+/// a task, if NATS lost everything, and be one that keeps its backups; so that is no reason to fail.
+pub(crate) async fn keep_deleted(app: &App, locations: &[Location], task: &Task) {
+    let key = OwnKey::Task(task.cluster, task.id).to_string();
+    let body = bytes::Bytes::from(TaskCopy { task: task.clone() }.to_json());
+    for location in locations.iter().take(1) {
+        let noted = async {
+            app.stores
+                .open(location)
+                .await?
+                .put(&key, body.clone())
+                .await
+        };
+        if let Err(error) = noted.await {
+            warn!(%location, key, error = %Chain(&error), "not noted in the bucket that the task is deleted");
+        }
+    }
+}
+
 /// As [`forget_task`], for a cluster.
 pub(crate) async fn forget_cluster(app: &App, locations: &[Location], cluster: &Cluster) {
     forget(app, locations, OwnKey::Cluster(cluster.id)).await;
@@ -171,6 +193,29 @@ async fn forget(app: &App, locations: &[Location], key: OwnKey) {
             warn!(%location, key, error = %Chain(&error), "copy not removed from the bucket");
         }
     }
+}
+
+/// Where something goes to or comes from; if that is left open, where the cluster's tasks have backed
+/// up to.
+pub(crate) async fn places(
+    app: &App,
+    cluster: ClusterId,
+    wish: &Wish,
+) -> Result<Vec<Location>, queue::Error> {
+    match (wish, wish.locations()) {
+        (Wish::Validate(_), []) => used(app, cluster).await,
+        (_, locations) => Ok(locations.to_vec()),
+    }
+}
+
+/// Where the cluster's tasks have backed up to.
+pub(crate) async fn used(app: &App, cluster: ClusterId) -> Result<Vec<Location>, queue::Error> {
+    let tasks = app.ledger.tasks_ever(cluster).await?;
+    let wishes: Vec<_> = tasks
+        .iter()
+        .filter_map(|task| properties::of_task(task).ok())
+        .collect();
+    Ok(unique(wishes.iter().flat_map(|wish| wish.locations())))
 }
 
 /// The same store once, whatever the datacenter.

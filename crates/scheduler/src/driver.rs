@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures::StreamExt as _;
-use protocol::{Event, Fact, Job, NodeId, RunId, RunStatus, WorkerKind};
+use protocol::{Control, Event, Fact, Job, NodeId, RunId, RunStatus, WorkerKind};
 use queue::{Queued, Revision};
 use service::Chain;
 use tracing::{Instrument as _, Span, debug, error, info, warn};
@@ -15,6 +15,7 @@ use workflow::{Input, Run};
 use crate::{
     clusters,
     leader::{Lost, Term},
+    purge,
     record::Record,
 };
 
@@ -30,6 +31,8 @@ pub(crate) struct Open {
     pub(crate) revision: Revision,
     /// Where the next sweep begins in what is due.
     pub(crate) cursor: usize,
+    /// Whether workers were told, in this term, to leave off what they have in hand.
+    pub(crate) left_off: bool,
     /// All that is done for the run belongs to this.
     pub(crate) span: Span,
 }
@@ -40,6 +43,7 @@ impl Open {
             record,
             revision,
             cursor: 0,
+            left_off: false,
             span,
         }
     }
@@ -133,8 +137,24 @@ impl Term<'_> {
             })
             .await?;
         }
+        self.leave_off(open).await?;
         self.publish(jobs).await;
         Ok(true)
+    }
+
+    /// Tells workers to leave off what they have in hand, if the run waits for that.
+    async fn leave_off(&self, open: &mut Open) -> Result<(), Lost> {
+        if open.left_off || !open.work().leaves_off() {
+            return Ok(());
+        }
+        let key = open.record.run.to_string();
+        self.insist("tell workers to leave off", || async {
+            let control = &self.app.ledger.control;
+            control.put(&key, &Control::Stop).await.map(drop)
+        })
+        .await?;
+        open.left_off = true;
+        Ok(())
     }
 
     /// Writes a run. In a bucket that has lost it, writes it anew.
@@ -192,8 +212,14 @@ impl Term<'_> {
         // Each future owns what it works with: closures over references are not general enough for
         // this future to be `Send`.
         let send = |job: Job| {
-            let queue = self.app.queue.clone();
-            async move { queue.publish_job(&job).await }
+            let app = self.app.clone();
+            async move {
+                let mut job = job;
+                if let Job::Purge(purge) = &mut job {
+                    *purge = purge::complete(&app, purge.clone()).await?;
+                }
+                app.queue.publish_job(&job).await
+            }
         };
         let mut sent = futures::stream::iter(jobs)
             .map(send)
@@ -287,6 +313,12 @@ impl Term<'_> {
         run: RunId,
         alive: Option<&Alive>,
     ) -> Result<(), Lost> {
+        // Before time passes: the run counts how long this is ago.
+        if let Some(mut open) = self.open.remove(&run) {
+            let told = self.leave_off(&mut open).await;
+            self.open.insert(run, open);
+            told?;
+        }
         if let Some(alive) = alive {
             let scout = self.other_scout(run, alive);
             self.advance(run, &mut |work| {
@@ -314,15 +346,16 @@ impl Term<'_> {
         Ok(())
     }
 
-    /// A node that can be asked in place of one whose snapshot-worker is away.
+    /// A node that can be asked in place of one whose worker is away.
     fn other_scout(&self, run: RunId, alive: &Alive) -> Option<NodeId> {
         let open = self.open.get(&run)?;
         let Record { cluster, .. } = open.record;
-        let scout = match open.work().spec() {
-            workflow::Spec::Backup(spec) => spec.scout,
-            workflow::Spec::Restore(spec) => spec.scout,
+        let (scout, worker) = match open.work().spec() {
+            workflow::Spec::Backup(spec) => (spec.scout, WorkerKind::Snapshot),
+            workflow::Spec::Restore(spec) => (spec.scout, WorkerKind::Snapshot),
+            workflow::Spec::Errand(spec) => (spec.scout, WorkerKind::Upload),
         };
-        let can = |node: NodeId| alive.contains(&(node, WorkerKind::Snapshot));
+        let can = |node: NodeId| alive.contains(&(node, worker));
         if can(scout) {
             return None;
         }

@@ -62,7 +62,7 @@ pub(crate) async fn run(app: App, instance: &str, stop: &CancellationToken) {
         let background = stop.child_token();
         let term = async {
             let mut term = Term::new(&app, &lead);
-            match term.serve(&background).await {
+            match Box::pin(term.serve(&background)).await {
                 Ok(never) => match never {},
                 Err(lost) => lost,
             }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     api::ApiError,
     record::{Lock, Record},
+    timetable::Due,
 };
 
 /// Says that the buckets are the ones we have written to before, and not new and empty ones.
@@ -27,6 +28,7 @@ pub(crate) struct Ledger {
     runs: Kv<Record>,
     locks: Kv<Lock>,
     canary: Kv<Canary>,
+    dues: Kv<Due>,
     pub(crate) control: Kv<Control>,
     progress: Kv<Progress>,
 }
@@ -39,6 +41,7 @@ impl Ledger {
             runs: queue.bucket(Bucket::Runs),
             locks: queue.bucket(Bucket::Runs),
             canary: queue.bucket(Bucket::Runs),
+            dues: queue.bucket(Bucket::Runs),
             control: queue.bucket(Bucket::Control),
             progress: queue.bucket(Bucket::Progress),
         }
@@ -125,6 +128,13 @@ impl Ledger {
 
     /// A cluster's tasks, oldest first.
     pub(crate) async fn tasks(&self, cluster: ClusterId) -> Result<Vec<Task>, Error> {
+        let mut tasks = self.tasks_ever(cluster).await?;
+        tasks.retain(|task| !task.deleted);
+        Ok(tasks)
+    }
+
+    /// A cluster's tasks, oldest first, also those that were deleted and have made backups.
+    pub(crate) async fn tasks_ever(&self, cluster: ClusterId) -> Result<Vec<Task>, Error> {
         Ok(self
             .tasks
             .list(&cluster.to_string())
@@ -134,7 +144,7 @@ impl Ledger {
             .collect())
     }
 
-    /// The tasks of all clusters.
+    /// The tasks of all clusters, also those that were deleted and have made backups.
     pub(crate) async fn all_tasks(&self) -> Result<Vec<Task>, Error> {
         Ok(self
             .tasks
@@ -151,11 +161,8 @@ impl Ledger {
         cluster: ClusterId,
         id: TaskId,
     ) -> Result<Option<Task>, Error> {
-        Ok(self
-            .tasks
-            .get(&task_key(cluster, id))
-            .await?
-            .map(|(task, _)| task))
+        let found = self.tasks.get(&task_key(cluster, id)).await?;
+        Ok(found.map(|(task, _)| task).filter(|task| !task.deleted))
     }
 
     /// The task that `text` names, by identity or name.
@@ -196,7 +203,22 @@ impl Ledger {
             .map(drop)
     }
 
+    /// Writes a task unless it is there and was not deleted.
+    pub(crate) async fn revive_task(&self, task: &Task) -> Result<(), Error> {
+        let key = task_key(task.cluster, task.id);
+        while self.tasks.create(&key, task).await?.is_none() {
+            let Some((found, revision)) = self.tasks.get(&key).await? else {
+                continue;
+            };
+            if !found.deleted || self.tasks.update(&key, task, revision).await?.is_some() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     pub(crate) async fn remove_task(&self, task: &Task) -> Result<(), Error> {
+        self.dues.delete(&due_key(task.cluster, task.id)).await?;
         self.tasks.delete(&task_key(task.cluster, task.id)).await
     }
 
@@ -260,7 +282,7 @@ impl Ledger {
             .runs(cluster)
             .await?
             .into_iter()
-            .find(|run| !run.status.ended()))
+            .find(|run| !run.status.ended() && run.exclusive()))
     }
 
     /// Locks the cluster for `run`. If another run holds the lock and has not ended, says which.
@@ -324,6 +346,36 @@ impl Ledger {
         Ok(self.canary.get(CANARY).await?.is_none())
     }
 
+    /// Since when the buckets are the ones there are; `None` if they are new.
+    pub(crate) async fn since_ms(&self) -> Result<Option<u64>, Error> {
+        let found = self.canary.get(CANARY).await?;
+        Ok(found.map(|(canary, _)| canary.since_ms))
+    }
+
+    /// Up to when a task's activations were looked after.
+    pub(crate) async fn due(
+        &self,
+        cluster: ClusterId,
+        task: TaskId,
+    ) -> Result<Option<(Due, Revision)>, Error> {
+        self.dues.get(&due_key(cluster, task)).await
+    }
+
+    /// Notes up to when they were. If somebody else did meanwhile, that stands.
+    pub(crate) async fn set_due(
+        &self,
+        (cluster, task): (ClusterId, TaskId),
+        due: Due,
+        revision: Option<Revision>,
+    ) -> Result<(), Error> {
+        let key = due_key(cluster, task);
+        let set = match revision {
+            Some(revision) => self.dues.update(&key, &due, revision).await,
+            None => self.dues.create(&key, &due).await,
+        };
+        set.map(drop)
+    }
+
     /// Marks the buckets as known.
     pub(crate) async fn mark(&self, now_ms: u64) -> Result<(), Error> {
         self.canary
@@ -335,6 +387,10 @@ impl Ledger {
 
 fn task_key(cluster: ClusterId, task: TaskId) -> String {
     format!("{cluster}.{task}")
+}
+
+fn due_key(cluster: ClusterId, task: TaskId) -> String {
+    format!("due.{cluster}.{task}")
 }
 
 fn run_key(cluster: ClusterId, run: RunId) -> String {

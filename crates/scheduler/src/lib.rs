@@ -21,7 +21,6 @@
 
 mod api;
 mod ask;
-mod backups;
 mod checks;
 mod close;
 mod clusters;
@@ -32,10 +31,12 @@ mod ledger;
 mod metrics;
 mod progress;
 mod properties;
+mod purge;
 mod record;
 mod recover;
 mod requests;
 mod start;
+mod timetable;
 
 use std::{
     collections::BTreeMap,
@@ -53,7 +54,7 @@ use uuid::Uuid;
 
 pub use api::{ErrorBody, document, shape};
 
-use crate::{backups::Summaries, checks::Checks, ledger::Ledger, metrics::Metrics, record::Record};
+use crate::{checks::Checks, ledger::Ledger, metrics::Metrics, record::Record};
 
 /// How many ended runs a leader remembers, should NATS lose them.
 const REMEMBERED: usize = 32;
@@ -119,7 +120,6 @@ pub(crate) struct App {
     pub(crate) ledger: Ledger,
     pub(crate) config: Arc<Config>,
     pub(crate) checks: Arc<Checks>,
-    pub(crate) summaries: Arc<Summaries>,
     pub(crate) metrics: Arc<Metrics>,
     memory: Arc<Mutex<Memory>>,
 }
@@ -132,7 +132,6 @@ impl App {
             stores,
             config,
             checks: Arc::default(),
-            summaries: Arc::default(),
             metrics: Arc::new(metrics),
             memory: Arc::default(),
         }

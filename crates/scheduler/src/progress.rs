@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use workflow::{Host, Report, Table};
 
 use crate::api::{
-    BackupProgress, HostProgress, KeyspaceProgress, RestoreHost, RestoreProgress, TableProgress,
-    shape::time,
+    BackupProgress, HostProgress, KeyspaceProgress, Removed, RestoreHost, RestoreProgress,
+    TableProgress, TaskRun, ValidateProgress, ValidateRun, shape::time,
 };
 
 /// How far a backup is. `in_hand` are bytes that are in the bucket without their chunk being
@@ -20,7 +20,7 @@ pub(crate) fn backup(report: &Report, in_hand: &[(String, u64)]) -> BackupProgre
     let dcs: std::collections::BTreeSet<String> =
         report.hosts.iter().map(|host| host.dc.clone()).collect();
     BackupProgress {
-        snapshot_tag: report.snapshot_tag.to_string(),
+        snapshot_tag: tag(report),
         dcs: dcs.into_iter().collect(),
         stage: report.stage.clone(),
         size: report.size,
@@ -34,6 +34,11 @@ pub(crate) fn backup(report: &Report, in_hand: &[(String, u64)]) -> BackupProgre
         files: report.files,
         parts: report.parts,
         parts_done: report.parts_done,
+        removed: report.removed.map(|removed| Removed {
+            backups: removed.backups,
+            objects: removed.objects,
+            bytes: removed.bytes,
+        }),
     }
 }
 
@@ -77,7 +82,7 @@ pub(crate) fn restore(report: &Report, in_hand: &[(String, u64)]) -> RestoreProg
         download_duration: host.download_ms,
     });
     RestoreProgress {
-        snapshot_tag: report.snapshot_tag.to_string(),
+        snapshot_tag: tag(report),
         stage: report.stage.clone(),
         size: report.size,
         restored: report.restored,
@@ -92,6 +97,54 @@ pub(crate) fn restore(report: &Report, in_hand: &[(String, u64)]) -> RestoreProg
         parts: report.parts,
         parts_done: report.parts_done,
     }
+}
+
+/// What a validation has found; nothing before its end.
+pub(crate) fn validation(report: Option<&Report>, run: TaskRun) -> ValidateRun {
+    let found = report.and_then(|report| Some((report, report.validated.as_ref()?)));
+    let Some((report, found)) = found else {
+        return ValidateRun {
+            run,
+            progress: Vec::new(),
+            faults: Vec::new(),
+            obstacles: Vec::new(),
+        };
+    };
+    let nodes = found.nodes.iter().map(|node| ValidateProgress {
+        dc: node.dc.clone(),
+        host: node.host.clone(),
+        host_id: node.node.to_string(),
+        location: node.location.clone(),
+        manifests: node.manifests,
+        scanned_files: node.scanned_files,
+        broken_snapshots: node
+            .broken_snapshots
+            .iter()
+            .map(ToString::to_string)
+            .collect(),
+        missing_files: node.missing_files,
+        wrong_files: node.wrong_files,
+        orphaned_files: node.orphaned_files,
+        orphaned_bytes: node.orphaned_bytes,
+        deleted_files: node.deleted_files,
+        checkable_files: node.checkable_files,
+        checkable_bytes: node.checkable_bytes,
+        checked_files: node.checked_files,
+        checked_bytes: node.checked_bytes,
+        started_at: time(report.started_ms),
+        completed_at: report.ended_ms.and_then(time),
+    });
+    ValidateRun {
+        run,
+        progress: nodes.collect(),
+        faults: found.faults.clone(),
+        obstacles: found.obstacles.clone(),
+    }
+}
+
+fn tag(report: &Report) -> String {
+    let tag = report.snapshot_tag.as_ref();
+    tag.map(ToString::to_string).unwrap_or_default()
 }
 
 fn keyspaces(tables: &[Table]) -> Vec<KeyspaceProgress> {

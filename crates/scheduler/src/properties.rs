@@ -6,17 +6,63 @@
 
 use catalog::{Filter, filter::DcFilter};
 use protocol::{
-    BackupRequest, ClusterId, Location, Method, RestoreRequest, SnapshotTag, Task, TaskKind,
+    BackupRequest, ClearRequest, ClusterId, DeleteRequest, Location, Method, RestoreRequest,
+    Retention, Schedule, SnapshotTag, Task, TaskKind, ValidateRequest,
 };
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::api::{ApiError, Schedule};
+use crate::{
+    api::{ApiError, Schedule as Given},
+    timetable,
+};
 
-/// What a task of either kind does.
+const DELETE_IS_NO_TASK: &str =
+    "there are no tasks that delete backups; call DELETE /cluster/{cluster}/backups";
+const CLEAR_IS_NO_TASK: &str = "there are no tasks that delete snapshots; call DELETE \
+                                /cluster/{cluster}/backups/local_snapshots";
+
+/// What is asked for, as records and messages have it: one of these.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Parts {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) backup: Option<BackupRequest>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) restore: Option<RestoreRequest>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) delete: Option<DeleteRequest>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) validate: Option<ValidateRequest>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) clear: Option<ClearRequest>,
+}
+
+impl From<Wish> for Parts {
+    fn from(wish: Wish) -> Self {
+        let mut parts = Self::default();
+        match wish {
+            Wish::Backup(backup) => parts.backup = Some(backup),
+            Wish::Restore(restore) => parts.restore = Some(restore),
+            Wish::Delete(delete) => parts.delete = Some(delete),
+            Wish::Validate(validate) => parts.validate = Some(validate),
+            Wish::Clear(clear) => parts.clear = Some(clear),
+        }
+        parts
+    }
+}
+
+/// How many backups a task keeps that says nothing of it.
+const KEPT: u32 = 3;
+
+/// What a task, or a run without one, does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Wish {
     Backup(BackupRequest),
     Restore(RestoreRequest),
+    Delete(DeleteRequest),
+    Validate(ValidateRequest),
+    Clear(ClearRequest),
 }
 
 impl Wish {
@@ -26,45 +72,69 @@ impl Wish {
         let wish = match kind {
             TaskKind::Backup => Self::Backup(reader.backup()?),
             TaskKind::Restore => Self::Restore(reader.restore()?),
+            TaskKind::Validate => Self::Validate(reader.validate()?),
+            TaskKind::Delete => return Err(ApiError::bad(DELETE_IS_NO_TASK)),
+            TaskKind::Clear => return Err(ApiError::bad(CLEAR_IS_NO_TASK)),
         };
         reader.finish()?;
         wish.check().map_err(ApiError::bad)?;
         Ok(wish)
     }
 
-    /// What `task` does.
+    /// What is asked for by one of these.
     ///
     /// # Errors
-    /// What is wrong with a task that does both or neither.
-    pub(crate) fn of_parts(
-        backup: Option<BackupRequest>,
-        restore: Option<RestoreRequest>,
-    ) -> Result<Self, String> {
-        match (backup, restore) {
-            (Some(backup), None) => Ok(Self::Backup(backup)),
-            (None, Some(restore)) => Ok(Self::Restore(restore)),
-            (None, None) => {
-                Err("neither a backup nor a restore is asked for; give one of the two".to_owned())
-            }
-            (Some(_), Some(_)) => {
-                Err("both a backup and a restore are asked for; give one of the two".to_owned())
-            }
+    /// What is wrong when it is none of them, or several.
+    pub(crate) fn of_parts(parts: Parts) -> Result<Self, String> {
+        let wishes = [
+            parts.backup.map(Self::Backup),
+            parts.restore.map(Self::Restore),
+            parts.delete.map(Self::Delete),
+            parts.validate.map(Self::Validate),
+            parts.clear.map(Self::Clear),
+        ];
+        let mut wishes = wishes.into_iter().flatten();
+        match (wishes.next(), wishes.next()) {
+            (Some(wish), None) => Ok(wish),
+            (None, _) => Err(
+                "nothing is asked for; give one of `backup`, `restore`, `delete`, `validate`, `clear`"
+                    .to_owned(),
+            ),
+            (Some(_), Some(_)) => Err(
+                "more than one thing is asked for; give one of `backup`, `restore`, `delete`, \
+                 `validate`, `clear`"
+                    .to_owned(),
+            ),
         }
     }
 
-    /// Both halves, as records and messages have them.
-    pub(crate) fn into_parts(self) -> (Option<BackupRequest>, Option<RestoreRequest>) {
+    /// Whether nothing else may run on the cluster meanwhile that is not as harmless.
+    pub(crate) fn exclusive(&self) -> bool {
         match self {
-            Self::Backup(backup) => (Some(backup), None),
-            Self::Restore(restore) => (None, Some(restore)),
+            Self::Backup(_) | Self::Restore(_) | Self::Delete(_) | Self::Clear(_) => true,
+            Self::Validate(validate) => validate.delete_orphaned_files,
         }
     }
 
-    /// Where it goes to or comes from.
+    /// The kind of its task.
+    pub(crate) fn kind(&self) -> TaskKind {
+        match self {
+            Self::Backup(_) => TaskKind::Backup,
+            Self::Restore(_) => TaskKind::Restore,
+            Self::Delete(_) => TaskKind::Delete,
+            Self::Validate(_) => TaskKind::Validate,
+            Self::Clear(_) => TaskKind::Clear,
+        }
+    }
+
+    /// Where it goes to or comes from. A validation may leave that open.
     pub(crate) fn locations(&self) -> &[Location] {
         match self {
             Self::Backup(backup) => &backup.location,
             Self::Restore(restore) => &restore.location,
+            Self::Delete(delete) => &delete.location,
+            Self::Validate(validate) => &validate.location,
+            Self::Clear(_) => &[],
         }
     }
 
@@ -73,19 +143,18 @@ impl Wish {
         let (keyspace, dc) = match self {
             Self::Backup(backup) => (&backup.keyspace, backup.dc.as_slice()),
             Self::Restore(restore) => (&restore.keyspace, [].as_slice()),
+            Self::Delete(delete) if delete.snapshot_tag.is_empty() => {
+                return Err("no backup is named; give its snapshot_tag".to_owned());
+            }
+            Self::Delete(_) => (&Vec::new(), [].as_slice()),
+            Self::Validate(validate) => return check_validation(validate),
+            Self::Clear(_) => return Ok(()),
         };
         let locations = self.locations();
         if locations.is_empty() {
             return Err("no location is given; give one, as in s3:backups".to_owned());
         }
-        for (at, location) in locations.iter().enumerate() {
-            if locations[..at].iter().any(|other| other.dc == location.dc) {
-                let dc = location.dc.as_deref().unwrap_or("every datacenter");
-                return Err(format!(
-                    "two locations are given for {dc}; give one for each datacenter"
-                ));
-            }
-        }
+        one_each(locations)?;
         Filter::new(keyspace).map_err(|e| format!("keyspace: {e}"))?;
         DcFilter::new(dc).map_err(|e| format!("dc: {e}"))?;
         Ok(())
@@ -106,6 +175,18 @@ impl Wish {
                 put("keyspace", json!(backup.keyspace));
                 put("dc", json!(backup.dc));
                 put("method", json!(backup.method));
+                let kept = &backup.retention;
+                put("retention", json!(kept.retention));
+                put("retention_days", json!(kept.retention_days));
+                for (key, count) in [
+                    ("keep_daily", kept.keep_daily),
+                    ("keep_weekly", kept.keep_weekly),
+                    ("keep_monthly", kept.keep_monthly),
+                ] {
+                    if count > 0 {
+                        put(key, json!(count));
+                    }
+                }
             }
             Self::Restore(restore) => {
                 put("location", json!(restore.location));
@@ -115,6 +196,23 @@ impl Wish {
                 put("restore_tables", json!(true));
                 put("method", json!(restore.method));
             }
+            Self::Delete(delete) => {
+                put("location", json!(delete.location));
+                put("snapshot_tag", json!(delete.snapshot_tag));
+            }
+            Self::Validate(validate) => {
+                put("location", json!(validate.location));
+                put("snapshot_tag", json!(validate.snapshot_tag));
+                put(
+                    "delete_orphaned_files",
+                    json!(validate.delete_orphaned_files),
+                );
+                put("checksum", json!(validate.checksum));
+                if validate.max_bytes > 0 {
+                    put("max_bytes", json!(validate.max_bytes));
+                }
+            }
+            Self::Clear(_) => {}
         }
         all
     }
@@ -122,59 +220,89 @@ impl Wish {
 
 /// What a registered task does.
 pub(crate) fn of_task(task: &Task) -> Result<Wish, String> {
-    Wish::of_parts(task.backup.clone(), task.restore.clone())
+    Wish::of_parts(Parts {
+        backup: task.backup.clone(),
+        restore: task.restore.clone(),
+        validate: task.validate.clone(),
+        ..Parts::default()
+    })
 }
+
+/// A datacenter has one place.
+fn one_each(locations: &[Location]) -> Result<(), String> {
+    for (at, location) in locations.iter().enumerate() {
+        if locations[..at].iter().any(|other| other.dc == location.dc) {
+            let dc = location.dc.as_deref().unwrap_or("every datacenter");
+            return Err(format!(
+                "two locations are given for {dc}; give one for each datacenter"
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Any number of places may be looked through.
+fn check_validation(validate: &ValidateRequest) -> Result<(), String> {
+    if validate.snapshot_tag.is_some() && validate.delete_orphaned_files {
+        return Err(
+            "delete_orphaned_files looks at all backups; leave snapshot_tag out".to_owned(),
+        );
+    }
+    if validate.max_bytes > 0 && !validate.checksum {
+        return Err("max_bytes says how much `checksum` reads; ask for that as well".to_owned());
+    }
+    Ok(())
+}
+
+const KNOWN: &str = "backup, restore and validate_backup";
 
 /// The kind of task a path or body names.
 pub(crate) fn kind(text: &str) -> Result<TaskKind, ApiError> {
     match text {
         "backup" => Ok(TaskKind::Backup),
         "restore" => Ok(TaskKind::Restore),
-        "repair" | "healthcheck" | "validate_backup" | "1_1_restore" | "tablet_repair"
-        | "suspend" => Err(ApiError::not_yet(format!(
-            "tasks of type `{text}` are not there yet; known are backup and restore"
-        ))),
+        "validate_backup" => Ok(TaskKind::Validate),
+        "delete_backup" => Err(ApiError::bad(DELETE_IS_NO_TASK)),
+        "clear_snapshots" => Err(ApiError::bad(CLEAR_IS_NO_TASK)),
+        "repair" | "healthcheck" | "1_1_restore" | "tablet_repair" | "suspend" => {
+            Err(ApiError::not_yet(format!(
+                "tasks of type `{text}` are not there yet; known are {KNOWN}"
+            )))
+        }
         other => Err(ApiError::bad(format!(
-            "there is no task type `{other}`; known are backup and restore"
+            "there is no task type `{other}`; known are {KNOWN}"
         ))),
     }
 }
 
-/// Refuses a schedule that asks for anything.
-///
-/// Time zone and retries alone ask for nothing, nor does a first run that is already due.
-pub(crate) fn no_schedule(schedule: Option<&Schedule>, now_ms: u64) -> Result<(), ApiError> {
-    let Some(schedule) = schedule else {
-        return Ok(());
+/// Reads when a task runs; `None` for one that runs when told to, and is not tried again.
+pub(crate) fn schedule(given: Option<&Given>) -> Result<Option<Schedule>, ApiError> {
+    let Some(given) = given else {
+        return Ok(None);
     };
-    let nothing = |text: &str| matches!(text.trim(), "" | "0" | "0s");
-    let asked = if !nothing(&schedule.cron) {
-        "cron"
-    } else if !nothing(&schedule.interval) {
-        "interval"
-    } else if !schedule.window.is_empty() {
-        "window"
-    } else if schedule
-        .start_date
-        .as_deref()
-        .is_some_and(|text| later(text, now_ms))
-    {
-        "start_date"
-    } else {
-        return Ok(());
+    let num_retries = u32::try_from(given.num_retries).map_err(|_| {
+        ApiError::bad(format!(
+            "`schedule.num_retries` is {}; it must be a number from 0",
+            given.num_retries
+        ))
+    })?;
+    let schedule = Schedule {
+        cron: given.cron.clone(),
+        interval: given.interval.clone(),
+        timezone: given.timezone.clone(),
+        window: given.window.clone(),
+        start_date: given.start_date.clone().unwrap_or_default(),
+        num_retries,
+        retry_wait: given.retry_wait.clone(),
     };
-    Err(ApiError::not_yet(format!(
-        "schedules are not there yet (`schedule.{asked}` is set): leave it out, and start the task when it shall run"
-    )))
-}
-
-/// Whether a first run at `text` lies in the future; a minute is for clocks that differ.
-fn later(text: &str, now_ms: u64) -> bool {
-    let text = text.trim();
-    let at = text
-        .parse::<jiff::Timestamp>()
-        .map(jiff::Timestamp::as_millisecond);
-    !text.is_empty() && at.is_ok_and(|at| u64::try_from(at).is_ok_and(|at| at > now_ms + 60_000))
+    timetable::read(&schedule)
+        .map_err(|cause| ApiError::bad(format!("`schedule.{}`: {}", cause.field, cause.cause)))?;
+    match schedule.window.is_empty() {
+        true => Ok(Some(schedule)),
+        false => Err(ApiError::not_yet(
+            "windows are not there yet (`schedule.window` is set): leave it out",
+        )),
+    }
 }
 
 /// Takes properties one by one, and then says which are left.
@@ -201,9 +329,8 @@ impl<'a> Reader<'a> {
             keyspace: self.texts("keyspace")?,
             dc: self.texts("dc")?,
             method: self.method()?,
+            retention: self.retention()?,
         };
-        self.only("retention", &[json!(0)]);
-        self.only("retention_days", &[json!(0)]);
         self.only("retention_lock_mode", &[json!("disabled"), json!("")]);
         self.only("override_retention_lock", &[json!(false)]);
         self.only("rate_limit", &[json!([])]);
@@ -217,12 +344,9 @@ impl<'a> Reader<'a> {
     }
 
     fn restore(&mut self) -> Result<RestoreRequest, ApiError> {
-        let tag = self.text("snapshot_tag")?.ok_or_else(|| {
+        let snapshot_tag = self.tag()?.ok_or_else(|| {
             ApiError::bad("property `snapshot_tag` is missing: name the backup to restore, as in sm_20260131235959UTC")
         })?;
-        let snapshot_tag: SnapshotTag = tag
-            .parse()
-            .map_err(|e| ApiError::bad(format!("property `snapshot_tag`: {e}")))?;
         let source_cluster = match self.text("source_cluster_id")? {
             None => None,
             Some(text) => Some(text.parse::<ClusterId>().map_err(|_| {
@@ -249,6 +373,35 @@ impl<'a> Reader<'a> {
         self.only("dc_mapping", &[json!({}), json!([]), json!("")]);
         self.only("continue", &[json!(true)]);
         Ok(request)
+    }
+
+    fn validate(&mut self) -> Result<ValidateRequest, ApiError> {
+        let request = ValidateRequest {
+            location: self.locations()?,
+            snapshot_tag: self.tag()?,
+            checksum: self.flag("checksum")?,
+            max_bytes: self.count("max_bytes")?.unwrap_or_default(),
+            delete_orphaned_files: self.flag("delete_orphaned_files")?,
+        };
+        // ScyllaDB Manager takes it, too, and looks at all nodes at once.
+        self.count("parallel")?;
+        Ok(request)
+    }
+
+    fn tag(&mut self) -> Result<Option<SnapshotTag>, ApiError> {
+        let tag = self.text("snapshot_tag")?.map(|tag| tag.parse());
+        tag.transpose()
+            .map_err(|e| ApiError::bad(format!("property `snapshot_tag`: {e}")))
+    }
+
+    fn flag(&mut self, key: &str) -> Result<bool, ApiError> {
+        match self.left.remove(key) {
+            None => Ok(false),
+            Some(Value::Bool(flag)) => Ok(flag),
+            Some(other) => Err(ApiError::bad(format!(
+                "property `{key}` is {other}; it must be true or false"
+            ))),
+        }
     }
 
     /// Takes a property whose every other value would ask for what is not there.
@@ -323,6 +476,60 @@ impl<'a> Reader<'a> {
             .collect()
     }
 
+    /// With nothing said, as many as ScyllaDB Manager keeps.
+    fn retention(&mut self) -> Result<Retention, ApiError> {
+        let read = [
+            "retention",
+            "retention_days",
+            "keep_daily",
+            "keep_weekly",
+            "keep_monthly",
+        ]
+        .map(|key| self.number(key));
+        let [count, days, daily, weekly, monthly] = read;
+        let (count, days) = (count?, days?);
+        let (daily, weekly, monthly) = (daily?, weekly?, monthly?);
+        if [count, days, daily, weekly, monthly]
+            .iter()
+            .all(Option::is_none)
+        {
+            return Ok(Retention {
+                retention: KEPT,
+                ..Retention::default()
+            });
+        }
+        Ok(Retention {
+            retention: count.unwrap_or_default(),
+            retention_days: days.unwrap_or_default(),
+            keep_daily: daily.unwrap_or_default(),
+            keep_weekly: weekly.unwrap_or_default(),
+            keep_monthly: monthly.unwrap_or_default(),
+        })
+    }
+
+    fn number(&mut self, key: &str) -> Result<Option<u32>, ApiError> {
+        self.read(key, |value| u32::try_from(value.as_u64()?).ok())
+    }
+
+    fn count(&mut self, key: &str) -> Result<Option<u64>, ApiError> {
+        self.read(key, Value::as_u64)
+    }
+
+    fn read<T>(
+        &mut self,
+        key: &str,
+        read: impl Fn(&Value) -> Option<T>,
+    ) -> Result<Option<T>, ApiError> {
+        let Some(value) = self.left.remove(key) else {
+            return Ok(None);
+        };
+        read(&value).map(Some).ok_or_else(|| {
+            ApiError::bad(format!(
+                "property `{key}` is {value}; it must be a number from 0, which is for no limit"
+            ))
+        })
+    }
+
     fn method(&mut self) -> Result<Method, ApiError> {
         match self.text("method")?.as_deref() {
             None | Some("agent" | "auto") => Ok(Method::Agent),
@@ -349,7 +556,8 @@ mod tests {
 
     #[test]
     fn properties_come_back_as_they_were_given() {
-        let given = json!({"location": ["s3:a", "dc1:gcs:b"], "keyspace": ["shop.*", "!shop.tmp"], "dc": ["dc*"], "method": "agent"});
+        let given = json!({"location": ["s3:a", "dc1:gcs:b"], "keyspace": ["shop.*", "!shop.tmp"], "dc": ["dc*"], "method": "agent",
+            "retention": 7, "retention_days": 30, "keep_weekly": 4});
         let wish = read(TaskKind::Backup, given.clone()).unwrap();
         assert_eq!(Value::Object(wish.properties()), given);
         let given = json!({
@@ -365,10 +573,44 @@ mod tests {
     #[test]
     fn what_asks_for_nothing_is_taken() {
         let defaults = json!({
-            "location": ["s3:a"], "retention": 0, "transfers": -1, "rate_limit": [], "skip_schema": false,
+            "location": ["s3:a"], "transfers": -1, "rate_limit": [], "skip_schema": false,
             "retention_lock_mode": "disabled", "continue": true, "dc": null,
         });
         assert!(read(TaskKind::Backup, defaults).is_ok());
+    }
+
+    #[test]
+    fn what_is_kept_is_three_unless_something_is_said() {
+        let kept = |more: Value| {
+            let mut all = json!({"location": ["s3:a"]});
+            all.as_object_mut()
+                .unwrap()
+                .extend(more.as_object().unwrap().clone());
+            match read(TaskKind::Backup, all).unwrap() {
+                Wish::Backup(backup) => backup.retention,
+                Wish::Restore(_) | Wish::Delete(_) | Wish::Validate(_) | Wish::Clear(_) => {
+                    panic!("a backup")
+                }
+            }
+        };
+        let of = |retention, retention_days, keep_daily| Retention {
+            retention,
+            retention_days,
+            keep_daily,
+            ..Retention::default()
+        };
+        assert_eq!(kept(json!({})), of(3, 0, 0));
+        assert_eq!(
+            kept(json!({"retention": null, "keep_daily": null})),
+            of(3, 0, 0)
+        );
+        assert_eq!(kept(json!({"retention": 0})), of(0, 0, 0));
+        assert_eq!(kept(json!({"retention_days": 5})), of(0, 5, 0));
+        assert_eq!(
+            kept(json!({"retention_days": 5, "retention": 2})),
+            of(2, 5, 0)
+        );
+        assert_eq!(kept(json!({"keep_daily": 7})), of(0, 0, 7));
     }
 
     #[test]
@@ -383,8 +625,8 @@ mod tests {
         for (more, named) in [
             (json!({"locations": [], "speed": 1}), "`locations`, `speed`"),
             (
-                json!({"retention": 7, "rate_limit": ["100"]}),
-                "`retention`, `rate_limit`",
+                json!({"rate_limit": ["100"], "transfers": 4}),
+                "`rate_limit`, `transfers`",
             ),
             (json!({"location": ["ftp:x"]}), "`ftp`"),
             (json!({"location": []}), "no location"),
@@ -392,6 +634,10 @@ mod tests {
             (json!({"location": "s3:a"}), "must be a list"),
             (json!({"keyspace": ["shop["]}), "shop["),
             (json!({"keyspace": [1]}), "must be a list of texts"),
+            (json!({"retention": -1}), "`retention` is -1"),
+            (json!({"retention_days": "7"}), "`retention_days` is \"7\""),
+            (json!({"keep_weekly": 1.5}), "`keep_weekly` is 1.5"),
+            (json!({"keep_monthly": 4_294_967_296_u64}), "`keep_monthly`"),
             (json!({"method": "rclone"}), "not there yet"),
             (json!({"method": "magic"}), "no method"),
             (
@@ -413,40 +659,41 @@ mod tests {
     }
 
     #[test]
-    fn a_schedule_that_asks_for_nothing_is_taken() {
-        let now = 1_800_000_000_000;
-        let schedule = |change: fn(&mut Schedule)| {
-            let mut schedule = Schedule {
+    fn a_schedule_is_read_and_what_is_wrong_with_it_named() {
+        let read = |change: fn(&mut Given)| {
+            let mut given = Given {
                 num_retries: 3,
                 retry_wait: "10m".into(),
                 timezone: "UTC".into(),
-                ..Schedule::default()
+                ..Given::default()
             };
-            change(&mut schedule);
-            no_schedule(Some(&schedule), now).map_err(|e| e.message().to_owned())
+            change(&mut given);
+            schedule(Some(&given)).map_err(|e| e.message().to_owned())
         };
-        assert!(no_schedule(None, now).is_ok());
-        assert!(schedule(|_| ()).is_ok());
-        assert!(schedule(|s| s.start_date = Some("2026-01-01T00:00:00Z".into())).is_ok());
-        assert!(
-            schedule(|s| s.start_date = Some("2036-01-01T00:00:00Z".into()))
-                .unwrap_err()
-                .contains("start_date")
-        );
-        assert!(
-            schedule(|s| s.cron = "@daily".into())
-                .unwrap_err()
-                .contains("schedule.cron")
-        );
-        assert!(
-            schedule(|s| s.interval = "7d".into())
-                .unwrap_err()
-                .contains("schedule.interval")
-        );
-        assert!(
-            schedule(|s| s.window = vec!["MON-00:00".into()])
-                .unwrap_err()
-                .contains("schedule.window")
-        );
+        assert_eq!(schedule(None).unwrap(), None);
+        let daily = read(|g| g.cron = "@daily".into()).unwrap().unwrap();
+        assert_eq!((&*daily.cron, daily.num_retries), ("@daily", 3));
+        for (change, named) in [
+            (
+                (|g| g.cron = "@dayly".into()) as fn(&mut Given),
+                "`schedule.cron`",
+            ),
+            (|g| g.interval = "often".into(), "`schedule.interval`"),
+            (|g| g.timezone = "Nowhere".into(), "`schedule.timezone`"),
+            (
+                |g| g.start_date = Some("soon".into()),
+                "`schedule.start_date`",
+            ),
+            (|g| g.num_retries = -1, "`schedule.num_retries`"),
+            (|g| g.retry_wait = "a while".into(), "`schedule.retry_wait`"),
+            (|g| g.window = vec!["MON-00:00".into()], "`schedule.window`"),
+            (
+                |g| g.window = vec!["01:00".into(), "02:00".into()],
+                "not there yet",
+            ),
+        ] {
+            let said = read(change).unwrap_err();
+            assert!(said.contains(named), "{said}");
+        }
     }
 }

@@ -3,14 +3,12 @@
 use std::fmt;
 
 use flate2::{Compression, read::DeflateDecoder, write::DeflateEncoder};
-use protocol::{
-    BackupRequest, ClusterId, RestoreRequest, RunId, RunStatus, SnapshotTag, TaskId, TaskKind,
-};
+use protocol::{ClusterId, Location, RunId, RunStatus, SnapshotTag, TaskId, TaskKind};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Visitor};
 use tracing::warn;
-use workflow::{Run, Spec};
+use workflow::{Errand, Run, Spec};
 
-use crate::properties::Wish;
+use crate::properties::{Parts, Wish};
 
 /// A run. Key `<cluster>.<run>`.
 ///
@@ -24,10 +22,8 @@ pub(crate) struct Record {
     pub(crate) task: TaskId,
     /// The run.
     pub(crate) run: RunId,
-    /// What was asked for: exactly one of the two.
-    pub(crate) backup: Option<BackupRequest>,
-    /// See `backup`.
-    pub(crate) restore: Option<RestoreRequest>,
+    /// What was asked for.
+    pub(crate) parts: Parts,
     /// The run to go on from, if any.
     pub(crate) resumes: Option<RunId>,
     /// How it stands.
@@ -53,10 +49,8 @@ struct Wire {
     cluster: ClusterId,
     task: TaskId,
     run: RunId,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    backup: Option<BackupRequest>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    restore: Option<RestoreRequest>,
+    #[serde(flatten)]
+    parts: Parts,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     resumes: Option<RunId>,
     status: RunStatus,
@@ -82,8 +76,7 @@ impl From<Record> for Wire {
             cluster: record.cluster,
             task: record.task,
             run: record.run,
-            backup: record.backup,
-            restore: record.restore,
+            parts: record.parts,
             resumes: record.resumes,
             status: record.status,
             cause: record.cause,
@@ -107,8 +100,7 @@ impl From<Wire> for Record {
             cluster: wire.cluster,
             task: wire.task,
             run: wire.run,
-            backup: wire.backup,
-            restore: wire.restore,
+            parts: wire.parts,
             resumes: wire.resumes,
             cause: wire.cause,
             asked_ms: wire.asked_ms,
@@ -173,13 +165,11 @@ impl Record {
         wish: Wish,
         now_ms: u64,
     ) -> Self {
-        let (backup, restore) = wish.into_parts();
         Self {
             cluster,
             task,
             run,
-            backup,
-            restore,
+            parts: wish.into(),
             resumes: None,
             status: RunStatus::New,
             cause: String::new(),
@@ -193,16 +183,33 @@ impl Record {
 
     /// What was asked for.
     pub(crate) fn wish(&self) -> Result<Wish, String> {
-        Wish::of_parts(self.backup.clone(), self.restore.clone())
+        Wish::of_parts(self.parts.clone())
+    }
+
+    /// Whether nothing else may run on the cluster meanwhile.
+    pub(crate) fn exclusive(&self) -> bool {
+        self.wish().is_ok_and(|wish| wish.exclusive())
+    }
+
+    /// Where it goes to or comes from; nowhere, if that was left open and it has not begun.
+    pub(crate) fn locations(&self) -> Vec<Location> {
+        match self.work.as_ref().map(Run::spec) {
+            Some(Spec::Errand(spec)) => match spec.errand {
+                Errand::Delete(request) => request.location,
+                Errand::Validate(request) => request.location,
+                Errand::Clear { .. } => Vec::new(),
+            },
+            Some(Spec::Backup(_) | Spec::Restore(_)) | None => {
+                let wish = self.wish();
+                wish.map(|wish| wish.locations().to_vec())
+                    .unwrap_or_default()
+            }
+        }
     }
 
     /// The kind of its task.
     pub(crate) fn kind(&self) -> TaskKind {
-        if self.restore.is_some() {
-            TaskKind::Restore
-        } else {
-            TaskKind::Backup
-        }
+        self.wish().map_or(TaskKind::Backup, |wish| wish.kind())
     }
 
     /// Ends it before it began.
@@ -230,6 +237,7 @@ impl Record {
         match self.work.as_ref().map(Run::spec) {
             Some(workflow::Spec::Backup(spec)) => spec.origin,
             Some(workflow::Spec::Restore(spec)) => spec.origin,
+            Some(workflow::Spec::Errand(spec)) => spec.run,
             None => self.run,
         }
     }
@@ -238,13 +246,20 @@ impl Record {
     pub(crate) fn tag(&self) -> Option<SnapshotTag> {
         match self.work.as_ref()?.spec() {
             workflow::Spec::Backup(spec) => Some(spec.tag),
-            workflow::Spec::Restore(_) => None,
+            workflow::Spec::Restore(_) | workflow::Spec::Errand(_) => None,
         }
+    }
+
+    /// Whether it is removing backups now.
+    pub(crate) fn purges(&self) -> bool {
+        let stage = self.work.as_ref().map(|work| work.report().stage);
+        !self.status.ended() && stage.as_deref() == Some("PURGE")
     }
 
     /// Whether it can be continued, as far as it alone tells.
     pub(crate) fn resumable(&self) -> bool {
         self.work.is_some()
+            && (self.parts.backup.is_some() || self.parts.restore.is_some())
             && match self.status {
                 RunStatus::Stopped | RunStatus::Error => true,
                 RunStatus::New
@@ -262,30 +277,41 @@ pub(crate) struct Lock {
     pub(crate) run: RunId,
 }
 
+/// Whether a run is under way, or is the newest of its task that has begun and can be gone on with.
+/// `runs` are those of its cluster, newest first.
+pub(crate) fn goes_on(record: &Record, runs: &[Record]) -> bool {
+    let newest = runs
+        .iter()
+        .find(|run| run.task == record.task && run.work.is_some());
+    !record.status.ended()
+        || record.resumable() && newest.is_some_and(|newest| newest.run == record.run)
+}
+
+/// The backups of runs that go on. `runs` are those of one cluster, newest first.
+pub(crate) fn needed(runs: &[Record]) -> Vec<(TaskId, SnapshotTag)> {
+    let going = runs.iter().filter(|run| goes_on(run, runs));
+    going
+        .filter_map(|run| Some((run.task, run.tag()?)))
+        .collect()
+}
+
 /// Snapshots nobody needs any more: those of backups that are done, and of those that failed or
 /// were stopped and are not the newest of their task. `runs` are those of one cluster, newest
 /// first.
 pub(crate) fn stale(runs: &[Record]) -> Vec<SnapshotTag> {
-    let mut needed = Vec::new();
+    let needed: Vec<SnapshotTag> = needed(runs).into_iter().map(|(_, tag)| tag).collect();
     let mut tags = Vec::new();
-    for (at, record) in runs.iter().enumerate() {
-        let Some(tag) = record.tag() else { continue };
-        let newest = !runs[..at]
-            .iter()
-            .any(|newer| newer.task == record.task && newer.tag().is_some());
-        if !record.status.ended() || (newest && record.resumable()) {
-            needed.push(tag);
-        } else if !tags.contains(&tag) {
+    for tag in runs.iter().filter_map(Record::tag) {
+        if !needed.contains(&tag) && !tags.contains(&tag) {
             tags.push(tag);
         }
     }
-    tags.retain(|tag| !needed.contains(tag));
     tags
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use protocol::{Event, Fact};
+    use protocol::{BackupRequest, Event, Fact};
     use workflow::{BackupSpec, Input};
 
     use super::*;
@@ -327,6 +353,8 @@ pub(crate) mod tests {
         ];
         let tags = [40, 30, 20].map(catalog::tag::at);
         assert_eq!(stale(&runs), tags);
+        let open = [(one, catalog::tag::at(60)), (two, catalog::tag::at(50))];
+        assert_eq!(needed(&runs), open);
     }
 
     #[test]

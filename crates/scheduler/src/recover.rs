@@ -4,11 +4,11 @@
 //! copies in the object stores say what was there: in those the configuration names, and in those
 //! this process knows of.
 
-use protocol::{Cluster, Location, Task};
+use protocol::{ClearRequest, Cluster, Location, Task};
 use service::Chain;
 use tokio::time::{Duration, Instant};
 use tracing::{Span, error, info, info_span, warn};
-use workflow::{Run, Spec};
+use workflow::{Errand, Run, Spec};
 
 use crate::{
     Memory,
@@ -61,6 +61,7 @@ impl Term<'_> {
         for run in open {
             self.sweep_run(run, alive.as_ref()).await?;
         }
+        self.activate().await?;
         self.retry_waiting();
         self.retry_closing();
         if self.kept_house.is_none_or(|at| at.elapsed() >= HOUSE) {
@@ -112,13 +113,15 @@ impl Term<'_> {
                     ledger.runs_with_revisions(cluster).await
                 })
                 .await?;
-            let good = runs
-                .iter()
-                .find(|(run, _)| run.backup.is_some() && run.status == protocol::RunStatus::Done);
+            let good = runs.iter().find(|(run, _)| {
+                run.parts.backup.is_some() && run.status == protocol::RunStatus::Done
+            });
             if let Some((run, _)) = good {
                 self.app.memory().good(cluster, run.ended_ms);
             }
             self.forget_old(&runs).await?;
+            let records: Vec<Record> = runs.iter().map(|(record, _)| record.clone()).collect();
+            self.retry_failed(cluster, &records).await?;
             for (record, revision) in runs {
                 self.take_up(record, revision).await?;
             }
@@ -241,10 +244,12 @@ impl Term<'_> {
             if let Some(mut open) = self.open.remove(&run) {
                 let cluster = open.record.cluster;
                 self.save(&mut open).await?;
-                self.insist("lock a cluster", || async {
-                    ledger.lock(cluster, run).await.map(drop)
-                })
-                .await?;
+                if open.record.exclusive() {
+                    self.insist("lock a cluster", || async {
+                        ledger.lock(cluster, run).await.map(drop)
+                    })
+                    .await?;
+                }
                 self.open.insert(run, open);
             }
         }
@@ -312,10 +317,14 @@ impl Term<'_> {
             if known.await? {
                 continue;
             }
-            if let Some(holder) = self
-                .insist("lock a cluster", || ledger.lock(cluster, run))
-                .await?
-            {
+            let holder = match record.exclusive() {
+                true => {
+                    let lock = || ledger.lock(cluster, run);
+                    self.insist("lock a cluster", lock).await?
+                }
+                false => None,
+            };
+            if let Some(holder) = holder {
                 warn!(%run, %cluster, %holder, "a run in the bucket is left alone: another one has its cluster");
             } else if let Some(revision) = self
                 .insist("write a run", || ledger.new_run(&record))
@@ -360,6 +369,17 @@ fn rebuilt(spec: Spec, now_ms: u64) -> Record {
             s.task,
             s.run,
             Wish::Restore(s.request.clone()),
+            s.started_ms,
+        ),
+        Spec::Errand(s) => (
+            s.cluster,
+            s.task,
+            s.run,
+            match &s.errand {
+                Errand::Delete(request) => Wish::Delete(request.clone()),
+                Errand::Validate(request) => Wish::Validate(request.clone()),
+                Errand::Clear { .. } => Wish::Clear(ClearRequest {}),
+            },
             s.started_ms,
         ),
     };

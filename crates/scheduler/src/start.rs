@@ -4,26 +4,32 @@
 //! take a while, as the bucket is asked; so that happens beside the term, which takes it up again
 //! when everything is ready and nothing is left but to save and publish.
 
+use std::time::Duration;
+
 use protocol::{
-    Cluster, ClusterId, Event, Fact, NodeId, Presence, Request, RunStatus, SnapshotTag, Task,
-    TaskId,
+    ClearRequest, Cluster, ClusterId, Event, Fact, NodeId, Presence, Request, RestoreRequest,
+    RunStatus, SnapshotTag, Task, TaskId, WorkerKind,
 };
 use queue::Revision;
 use service::Chain;
 use tracing::{Instrument as _, Span, info, info_span, warn};
-use workflow::{BackupSpec, RestoreSpec, Run};
+use workflow::{BackupSpec, Errand, ErrandSpec, RestoreSpec, Run};
 
 use crate::{
     App, ask, clusters, copies,
     driver::Open,
     leader::{Lost, Term},
-    properties::Wish,
+    properties::{Parts, Wish},
+    purge::{self, Unfit},
     record::{Record, stale},
     requests::Asked,
 };
 
 /// Tags of a cluster may run ahead of the clock by so much, in seconds, to stay in order.
 const AHEAD: u64 = 3_600;
+
+/// How often is looked whether a purge has ended.
+const PURGING: Duration = Duration::from_secs(2);
 
 /// A run whose beginning was prepared.
 pub(crate) struct Begun {
@@ -47,6 +53,15 @@ pub(crate) enum Refusal {
 impl From<store::Error> for Refusal {
     fn from(cause: store::Error) -> Self {
         Self::Never(cause.to_string())
+    }
+}
+
+impl From<Unfit> for Refusal {
+    fn from(cause: Unfit) -> Self {
+        match cause {
+            Unfit::Queue(cause) => cause.into(),
+            Unfit::Bucket(cause) => Self::Never(Chain(&cause).to_string()),
+        }
     }
 }
 
@@ -88,7 +103,21 @@ impl Term<'_> {
 
     /// The run to begin; none if it began already; or why not.
     async fn write_down(&self, request: &Request) -> Result<Written, Lost> {
-        let wish = Wish::of_parts(request.backup.clone(), request.restore.clone());
+        let Request {
+            backup,
+            restore,
+            delete,
+            validate,
+            clear,
+            ..
+        } = request.clone();
+        let wish = Wish::of_parts(Parts {
+            backup,
+            restore,
+            delete,
+            validate,
+            clear,
+        });
         let wish = match wish.and_then(|wish| wish.check().map(|()| wish)) {
             Ok(wish) => wish,
             Err(reason) => return Ok(Err(reason)),
@@ -103,14 +132,12 @@ impl Term<'_> {
                 format!("unknown cluster {cluster}; register it with `thetis cluster add`");
             return Ok(Err(reason));
         }
-        let task = one_off(
-            cluster,
-            request.task.unwrap_or_else(TaskId::generate),
-            &wish,
-        );
-        self.insist("save a task", || ledger.new_task(&task))
-            .await?;
-        let record = Record::new(cluster, task.id, run, wish, crate::now_ms());
+        let task = request.task.unwrap_or_else(TaskId::generate);
+        if let Some(task) = one_off(cluster, task, &wish) {
+            self.insist("save a task", || ledger.revive_task(&task))
+                .await?;
+        }
+        let record = Record::new(cluster, task, run, wish, crate::now_ms());
         let saved = self
             .insist("save a run", || ledger.new_run(&record))
             .await?;
@@ -267,23 +294,42 @@ async fn prepare(app: &App, record: &Record) -> Result<Run, Refusal> {
     if ledger.told_to_stop(record.run).await? {
         return Err(Refusal::Stopped);
     }
-    let wish = record.wish().map_err(Refusal::Never)?;
+    let mut wish = record.wish().map_err(Refusal::Never)?;
     wish.check().map_err(Refusal::Never)?;
     let cluster = ledger.cluster_by_id(record.cluster).await?;
     let cluster =
         cluster.ok_or_else(|| Refusal::Never(format!("unknown cluster {}", record.cluster)))?;
+    if let Wish::Validate(request) = &mut wish
+        && request.location.is_empty()
+    {
+        request.location = copies::used(app, cluster.id).await?;
+        if request.location.is_empty() {
+            return Err(Refusal::Never(format!(
+                "`location` is missing, and cluster {} has no task that says where its backups are",
+                cluster.name
+            )));
+        }
+    }
     for location in wish.locations() {
         app.checks.check(&app.stores, location).await?;
     }
-    if let Some(holder) = ledger.lock(record.cluster, record.run).await? {
+    if wish.exclusive()
+        && let Some(holder) = ledger.lock(record.cluster, record.run).await?
+    {
         let holder = ledger.run(record.cluster, holder).await?;
         let busy = || format!("cluster {} is busy; try again", cluster.name);
         return Err(Refusal::Never(holder.map_or_else(busy, |(holder, _)| {
             ask::busy(&cluster.name, &holder)
         })));
     }
+    if let Wish::Restore(request) = &wish {
+        outwait_purges(app, record, request).await?;
+    }
     let runs = ledger.runs(record.cluster).await?;
-    let scout = scout(&cluster, &app.queue.workers().await?).ok_or_else(|| {
+    if let Wish::Delete(request) = &wish {
+        purge::preview(app, cluster.id, request).await?;
+    }
+    let scout = scout(&cluster, &app.queue.workers().await?, &wish).ok_or_else(|| {
         let name = &cluster.name;
         Refusal::Never(format!(
             "cluster {name} has no nodes; remove and add it again"
@@ -291,28 +337,79 @@ async fn prepare(app: &App, record: &Record) -> Result<Run, Refusal> {
     })?;
     let work = course(record, wish.clone(), &cluster, &runs, scout);
     let task = ledger.task_by_id(record.cluster, record.task).await?;
-    let task = task.unwrap_or_else(|| one_off(record.cluster, record.task, &wish));
-    let first = wish.locations().first();
-    let first = first.expect("a checked request has a location");
-    copies::keep(&app.stores, first, (&cluster, &task, &work.spec())).await?;
+    let task = task.or_else(|| one_off(record.cluster, record.task, &wish));
+    // What is bound to no place is not gone on with if NATS loses everything.
+    if let Some(first) = wish.locations().first() {
+        copies::keep(&app.stores, first, (&cluster, task.as_ref(), &work.spec())).await?;
+    }
     Ok(work)
 }
 
-/// A task that was never registered.
-fn one_off(cluster: ClusterId, id: TaskId, wish: &Wish) -> Task {
-    let (backup, restore) = wish.clone().into_parts();
-    Task {
+/// Waits while backups are removed that may be the one to be restored. Purges that begin later know
+/// of this run, and leave its backup alone.
+async fn outwait_purges(
+    app: &App,
+    record: &Record,
+    request: &RestoreRequest,
+) -> Result<(), Refusal> {
+    let source = |id: ClusterId| request.source_cluster.is_none_or(|source| source == id);
+    loop {
+        let mut purging = None;
+        for cluster in app.ledger.clusters().await? {
+            if source(cluster.id) && cluster.id != record.cluster {
+                let runs = app.ledger.runs(cluster.id).await?;
+                purging = purging.or(runs.into_iter().find(Record::purges));
+            }
+        }
+        let Some(purging) = purging else {
+            return Ok(());
+        };
+        if app.ledger.told_to_stop(record.run).await? {
+            return Err(Refusal::Stopped);
+        }
+        info!(run = %record.run, cluster = %purging.cluster, "waiting until old backups are removed");
+        tokio::time::sleep(PURGING).await;
+    }
+}
+
+/// A task that was never registered; `None` for what there are no tasks for.
+fn one_off(cluster: ClusterId, id: TaskId, wish: &Wish) -> Option<Task> {
+    let parts = Parts::from(wish.clone());
+    let Parts {
+        backup,
+        restore,
+        validate,
+        ..
+    } = parts;
+    let is_task = backup.is_some() || restore.is_some() || validate.is_some();
+    is_task.then_some(Task {
         id,
         cluster,
         name: String::new(),
         enabled: true,
+        deleted: false,
+        schedule: None,
+        scheduled_ms: 0,
         backup,
         restore,
-    }
+        validate,
+    })
 }
 
-/// A node whose snapshot-worker lives, else any.
-fn scout(cluster: &Cluster, workers: &[Presence]) -> Option<NodeId> {
+/// A node whose worker lives that is asked first, else any.
+fn scout(cluster: &Cluster, workers: &[Presence], wish: &Wish) -> Option<NodeId> {
+    if let Wish::Delete(_) | Wish::Validate(_) = wish {
+        let uploads = |node: &NodeId| {
+            let mut all = workers.iter();
+            all.any(|worker| worker.node == *node && worker.worker == WorkerKind::Upload)
+        };
+        let nodes: Vec<NodeId> = cluster.nodes.iter().map(|node| node.node).collect();
+        return nodes
+            .iter()
+            .find(|node| uploads(node))
+            .or(nodes.first())
+            .copied();
+    }
     clusters::scouts(cluster, workers)
         .first()
         .copied()
@@ -343,6 +440,16 @@ fn course(record: &Record, wish: Wish, cluster: &Cluster, runs: &[Record], scout
         task,
         ..
     } = *record;
+    let errand = |errand| {
+        Run::errand(ErrandSpec {
+            cluster: id,
+            run,
+            task,
+            errand,
+            scout,
+            started_ms: now_ms,
+        })
+    };
     match wish {
         Wish::Backup(request) => Run::backup(BackupSpec {
             cluster: id,
@@ -366,6 +473,12 @@ fn course(record: &Record, wish: Wish, cluster: &Cluster, runs: &[Record], scout
             scout,
             started_ms: now_ms,
             unsettled,
+        }),
+        Wish::Delete(request) => errand(Errand::Delete(request)),
+        Wish::Validate(request) => errand(Errand::Validate(request)),
+        Wish::Clear(ClearRequest {}) => errand(Errand::Clear {
+            nodes: cluster.nodes.iter().map(|node| node.node).collect(),
+            before: free_tag(runs, now_ms / 1_000),
         }),
     }
 }

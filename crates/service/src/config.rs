@@ -62,6 +62,8 @@ pub struct SchedulerConfig {
     pub listen: String,
     /// Seconds between two looks at all open runs.
     pub sweep_secs: u64,
+    /// Days after which backups of tasks go that nobody knows; they stay if this is 0.
+    pub unknown_retention_days: u32,
     /// Where to look for clusters, tasks and open runs when NATS has lost them.
     pub locations: Vec<Location>,
 }
@@ -71,6 +73,7 @@ impl Default for SchedulerConfig {
         Self {
             listen: "127.0.0.1:5080".to_owned(),
             sweep_secs: 5,
+            unknown_retention_days: 0,
             locations: Vec::new(),
         }
     }
@@ -396,6 +399,7 @@ mod tests {
             "node.data_dir",
             "scheduler.listen",
             "scheduler.sweep_secs",
+            "scheduler.unknown_retention_days",
             "scheduler.locations",
             "uploader.slots",
             "uploader.transfers",

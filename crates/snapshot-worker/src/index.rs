@@ -10,11 +10,11 @@ use catalog::{
     plan::{Frame, Remote, digests, plan},
 };
 use futures::{StreamExt as _, TryStreamExt as _, stream};
-use protocol::{Fact, Index, Indexed, TableRef, TableSize};
+use protocol::{Fact, Index, Indexed, NodeId, TableRef, TableSize, TaskId};
 use queue::Context as JobContext;
 use scylla::Snapshot;
 use store::Store;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::{
     SnapshotWorker,
@@ -58,7 +58,8 @@ impl SnapshotWorker {
         let totals = planned.plan.totals;
         info!(
             run = %job.run, tag = %job.tag, files = totals.files, bytes = totals.bytes,
-            skipped = totals.skipped_files, chunks = totals.chunks, "upload planned"
+            skipped = totals.skipped_files, replaced = planned.replaced,
+            chunks = totals.chunks, "upload planned"
         );
         Ok(Fact::Indexed(totals))
     }
@@ -171,23 +172,53 @@ impl SnapshotWorker {
             .buffer_unordered(REQUESTS)
             .try_collect::<()>()
             .await?;
-        let manifest = Manifest {
-            cluster: job.cluster,
-            dc: self.dc.clone(),
-            node: job.node,
+        let key = ManifestKey {
+            owner: Owner::new(job.cluster, &self.dc, job.node)?,
             task: job.task,
             tag: job.tag.clone(),
-            info: self.facts(job).await?,
-            schema: String::new(),
-            index: planned.index.clone(),
+            temporary: true,
         };
-        put(store, manifest.key(true)?.to_string(), manifest.to_bytes()).await?;
+        let manifest = Manifest {
+            info: self.facts(job).await?,
+            index: planned.index.clone(),
+            ranges: self.ranges(job).await?,
+            nodes: self.nodes().await?,
+            ..Manifest::new(&key)
+        };
+        put(store, key.to_string(), manifest.to_bytes()).await?;
         put(
             store,
             OwnKey::NodePlan(job.origin, job.node).to_string(),
             planned.plan.to_json(),
         )
         .await
+    }
+
+    /// What this node holds of the keyspaces that are spread by vnodes. Tablets may have moved since the
+    /// snapshot; of those, ScyllaDB's own manifests tell.
+    async fn ranges(&self, job: &Index) -> Result<BTreeMap<String, Vec<(i64, i64)>>, Failure> {
+        let mut held = BTreeMap::new();
+        for unit in job.units.iter().filter(|unit| !unit.tablets) {
+            let all = self.node.ranges(&unit.keyspace, None).await?;
+            let ours = all
+                .iter()
+                .filter(|range| range.endpoints.contains(&self.address));
+            // Without its ranges the backup is no worse, only less is known of it.
+            match ours.map(scylla::Range::tokens).collect::<Option<Vec<_>>>() {
+                Some(ranges) => drop(held.insert(unit.keyspace.clone(), ranges)),
+                None => warn!(
+                    keyspace = unit.keyspace,
+                    "the node tells tokens that are no numbers"
+                ),
+            }
+        }
+        Ok(held)
+    }
+
+    async fn nodes(&self) -> Result<Vec<NodeId>, Failure> {
+        let mut nodes: Vec<NodeId> = self.node.host_ids().await?.into_values().collect();
+        nodes.sort();
+        Ok(nodes)
     }
 
     async fn facts(&self, job: &Index) -> Result<NodeFacts, Failure> {
@@ -231,6 +262,7 @@ fn scylla_manifests<'a>(
                 key,
                 bytes: snapshot.manifest_bytes,
                 crc32: None,
+                replaces: None,
             },
             dir,
         ))
@@ -238,8 +270,8 @@ fn scylla_manifests<'a>(
     snapshots.iter().map(file).collect()
 }
 
-/// What the bucket holds of this node, by one listing; and the digests that ids which are used
-/// again need for a comparison.
+/// What the bucket holds of this node, by one listing; and the digests and lists of finished backups
+/// that ids which are used again need for a comparison.
 async fn remote(
     store: &Store,
     owner: &Owner,
@@ -264,11 +296,57 @@ async fn remote(
                 .map_err(Failure::store(format!("read `{key}`")))?;
             Ok::<_, Failure>((key, body.to_vec()))
         });
-    let digests = stream::iter(fetch)
+    let digests: BTreeMap<String, Vec<u8>> = stream::iter(fetch)
         .buffer_unordered(REQUESTS)
         .try_collect()
         .await?;
-    Ok(Remote { objects, digests })
+    // Where nothing has the name of an integer's SSTable, there is nothing to be told apart.
+    let doubtful = !digests.is_empty();
+    let remote = Remote {
+        objects,
+        digests,
+        ..Remote::default()
+    };
+    match doubtful {
+        true => listed(store, owner, remote, ctx).await,
+        false => Ok(remote),
+    }
+}
+
+/// Adds what the newest finished backup of each task lists. Older ones list what is older, or gone.
+async fn listed(
+    store: &Store,
+    owner: &Owner,
+    mut remote: Remote,
+    ctx: &JobContext,
+) -> Result<Remote, Failure> {
+    let prefix = owner.manifests();
+    let listed: Vec<store::Object> = store
+        .list(&prefix)
+        .try_collect()
+        .await
+        .map_err(Failure::store(format!("list `{prefix}`")))?;
+    let mut newest = BTreeMap::<TaskId, ManifestKey>::new();
+    for object in listed {
+        let Ok(key) = object.key.parse::<ManifestKey>() else {
+            continue;
+        };
+        let newer = newest
+            .get(&key.task)
+            .is_none_or(|known| known.tag < key.tag);
+        if !key.temporary && newer {
+            newest.insert(key.task, key);
+        }
+    }
+    for key in newest.into_values() {
+        let body = store.get(&key.to_string()).await;
+        let body = body.map_err(Failure::store(format!("read `{key}`")))?;
+        ctx.alive.moved(0);
+        Manifest::visit(&body[..], &key, |entry| {
+            remote.list(&key, &entry).map_err(Failure::from)
+        })?;
+    }
+    Ok(remote)
 }
 
 async fn put(store: &Store, key: String, body: Vec<u8>) -> Result<(), Failure> {

@@ -5,7 +5,7 @@
 //! * A plan is complete or not there: `plan.json` is written after all it refers to.
 //! * What the bucket holds already, by name and size (and digest, for ids that are used again), is
 //!   not planned; what it holds under the same name with other content stops the plan.
-//! * A snapshot is deleted only by its tag, and only one of Thetis' own.
+//! * A snapshot is deleted only by its tag, and only one that a backup took.
 //!
 //! # Crashes
 //! Nothing is remembered between jobs. An incomplete snapshot is taken again under its tag; a plan
@@ -56,6 +56,7 @@ pub async fn run(ctx: Context) -> Result<(), Error> {
         "take_snapshot",
         "index",
         "drop_snapshot",
+        "clear_snapshots",
     ];
     let consumer = Consumer {
         name: format!("snapshot-{}", beside.id()),
@@ -108,9 +109,12 @@ impl SnapshotWorker {
                 self.node.drop_snapshot(&job.tag, None).await?;
                 Ok(Fact::SnapshotDropped)
             }
+            Job::ClearSnapshots(job) => self.clear_snapshots(&job).await,
             Job::Request(_)
             | Job::Upload(_)
             | Job::Seal(_)
+            | Job::Purge(_)
+            | Job::Validate(_)
             | Job::PlanRestore(_)
             | Job::PrepareNode(_)
             | Job::LoadBatch(_)

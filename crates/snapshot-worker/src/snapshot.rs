@@ -1,6 +1,8 @@
-//! Taking a node's snapshot.
+//! Taking a node's snapshot, and deleting what backups have left.
 
-use protocol::{Fact, SnapshotTag, TableRef, TakeSnapshot, Unit};
+use std::collections::BTreeSet;
+
+use protocol::{ClearSnapshots, Fact, SnapshotTag, SnapshotsCleared, TableRef, TakeSnapshot, Unit};
 use scylla::DataDir;
 use tracing::info;
 
@@ -33,6 +35,20 @@ impl SnapshotWorker {
             info!(run = %job.run, keyspace = unit.keyspace, tag = %job.tag, "snapshot taken");
         }
         Ok(Fact::SnapshotTaken)
+    }
+
+    /// Deletes all snapshots with a backup's tag, if they are older than the job says. What a user took
+    /// has another name.
+    pub(crate) async fn clear_snapshots(&self, job: &ClearSnapshots) -> Result<Fact, Failure> {
+        let there = self.node.snapshots().await?;
+        let tags = there.iter().filter_map(|part| part.tag.parse().ok());
+        let tags: BTreeSet<SnapshotTag> = tags.filter(|tag| *tag < job.before).collect();
+        for tag in &tags {
+            self.node.drop_snapshot(tag, None).await?;
+            info!(run = %job.run, %tag, "snapshot deleted");
+        }
+        let tags = tags.into_iter().collect();
+        Ok(Fact::SnapshotsCleared(SnapshotsCleared { tags }))
     }
 
     /// The first table of the unit without a complete snapshot.

@@ -1,13 +1,20 @@
 //! One chunk: read, checked, stored, and proven by a receipt.
+//!
+//! A file that takes the place of another is stored only once that lies where the plan keeps it; and
+//! what lies there is never written again. So wherever this stops, and however many do it at once,
+//! the old content is found under one of the two keys, and under the second as soon as the first has
+//! the new one. One thing is left to fear: an upload that was held up until after the end of its run,
+//! and arrives when the next backup has put yet another file there. The seal does not wait for it,
+//! and only a store with conditional writes of large objects could refuse it.
 
 use bytes::Bytes;
-use catalog::{Chunk, ChunkFile, Document, Receipt, ReceiptFile, key::OwnKey};
+use catalog::{Chunk, ChunkFile, Document, Receipt, ReceiptFile, Replaced, key::OwnKey};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use protocol::{ChunkStored, Fact, Upload};
 use queue::Context as JobContext;
 use service::telling;
 use store::Store;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::{Uploader, failure::Failure};
 
@@ -97,6 +104,9 @@ impl Uploader {
         file: ChunkFile,
         ctx: &JobContext,
     ) -> Result<ReceiptFile, Failure> {
+        if let Some(old) = &file.replaces {
+            keep(store, &file.key, old, ctx).await?;
+        }
         let path = self.data_dir.join(&file.path);
         let moved = |bytes| {
             self.metrics.sent.inc_by(bytes);
@@ -114,6 +124,26 @@ impl Uploader {
             crc32: done.crc32,
         })
     }
+}
+
+/// Copies what lies under `key` to where it is to be kept, unless that was done.
+async fn keep(store: &Store, key: &str, old: &Replaced, ctx: &JobContext) -> Result<(), Failure> {
+    let step = || ctx.alive.moved(0);
+    match store.copy_new(key, &old.kept, old.bytes, &step).await {
+        Ok(true) => debug!(key, kept = old.kept, "older file kept"),
+        Ok(false) => {}
+        Err(store::Error::NotFound { .. }) => {
+            warn!(
+                key,
+                "the file to be kept is gone from the bucket; nothing is replaced"
+            );
+        }
+        Err(cause) => {
+            let attempt = format!("keep `{key}` as `{}`", old.kept);
+            return Err(Failure::Store { attempt, cause });
+        }
+    }
+    Ok(())
 }
 
 /// The object's content; `None` if there is none.

@@ -3,7 +3,7 @@
 use queue::JobError;
 use service::Chain;
 
-/// What stood in the way of an upload or a seal.
+/// What stood in the way of a job.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
     #[error("an uploader does not do `{kind}` jobs")]
@@ -30,6 +30,17 @@ pub(crate) enum Failure {
     NoReceipt { chunk: u32 },
     #[error("not sealed")]
     Seal(#[from] catalog::seal::SealError),
+    #[error(transparent)]
+    Bucket(#[from] bucket::Error),
+    #[error(transparent)]
+    Queue(queue::Error),
+    #[error("left off: the run is over, or NATS was not heard of in time")]
+    LeftOff,
+    #[error(
+        "not sealed: `{key}` and {more} other files are gone or changed that the bucket had when the \
+         upload was planned; the next backup uploads them, also if it continues this one"
+    )]
+    Gone { key: String, more: usize },
     #[error("not sealed: `{key}` is gone from the bucket; start a new backup")]
     NoPlan { key: String },
 }
@@ -45,7 +56,12 @@ impl Failure {
         let text = Chain(self).to_string();
         match self {
             Self::Store { cause, .. } if cause.retry() => JobError::Retry(text),
+            Self::Bucket(cause) if cause.retry() => JobError::Retry(text),
+            Self::Queue(cause) if cause.retry() => JobError::Retry(text),
+            Self::LeftOff => JobError::Retry(text),
             Self::Store { .. }
+            | Self::Bucket(_)
+            | Self::Queue(_)
             | Self::NotMine { .. }
             | Self::Unreadable { .. }
             | Self::NoChunk { .. }
@@ -53,6 +69,7 @@ impl Failure {
             | Self::Segment(_)
             | Self::NoReceipt { .. }
             | Self::Seal(_)
+            | Self::Gone { .. }
             | Self::NoPlan { .. } => JobError::Refuse(text),
         }
     }

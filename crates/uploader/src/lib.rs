@@ -1,26 +1,33 @@
-//! Brings the files of a snapshot to the bucket, and publishes what has been proven to be there.
+//! Brings the files of a snapshot to the bucket, publishes what has been proven to be there, looks
+//! whether it still is, and removes what need not be kept.
 //!
-//! Takes `upload` and `seal` jobs of one node. As many uploaders as wanted share a node's work.
+//! Takes `upload`, `seal`, `purge` and `validate` jobs of one node. As many uploaders as wanted share its work.
 //!
 //! # Promises
 //! * A component exists under its key only when all its bytes do, and `Data.db` only when it
 //!   matches the digest ScyllaDB wrote beside it.
 //! * A chunk that has its receipt is not stored again.
 //! * A manifest is published only when each component it lists has a receipt, or was seen in the
-//!   bucket when the plan was made; a published manifest is never changed.
-//! * Memory stays below `store.memory_mb` plus one plan, whatever the number or size of files.
+//!   bucket when the plan was made and is still there; a published manifest is never changed.
+//! * Nothing is deleted that a manifest refers to which is to be kept, and nothing at all once the run
+//!   is over or NATS has not been heard of for 10 s. See [`bucket::purge`] for the order of things.
+//! * Memory stays below `store.memory_mb` plus one plan, whatever the number or size of files; while
+//!   backups are validated, plus what [`bucket::validate`] takes: 50 bytes an object of two nodes.
 //!
 //! # Crashes
 //! Nothing is remembered between jobs. A job cut short is delivered again; a chunk without its
 //! receipt is stored again from its start, under the same keys.
 //!
 //! # Not here
-//! Which files belong to a backup is `snapshot-worker`'s; when to seal, `scheduler`'s.
+//! Which files belong to a backup is `snapshot-worker`'s; when to seal, and what tasks keep,
+//! `scheduler`'s.
 
 mod chunk;
 mod failure;
 mod metrics;
+mod purge;
 mod seal;
+mod validate;
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -48,19 +55,32 @@ pub async fn run(ctx: Context) -> Result<(), Error> {
         transfers: ctx.config.uploader.transfers,
         metrics: ctx.registry.register("uploader", Metrics::register),
     });
-    let consumer = Consumer {
+    let of_backups = Consumer {
         name: format!("upload-{}", beside.id()),
-        filters: ["upload", "seal"]
+        filters: ["upload", "seal", "purge"]
             .map(|kind| subject::for_node(kind, beside.id()))
             .into(),
         slots: ctx.config.uploader.slots,
     };
-    let (announced, worked) = tokio::join!(
+    // It may take hours, and must not be in a backup's way.
+    let of_validations = Consumer {
+        name: format!("validate-{}", beside.id()),
+        filters: vec![subject::for_node("validate", beside.id())],
+        slots: 1,
+    };
+    let work = |consumer| {
+        beside
+            .queue
+            .work(consumer, Arc::clone(&uploader), ctx.stop.clone())
+    };
+    let (announced, worked, validated) = tokio::join!(
         beside.queue.announce(&beside.presence, ctx.stop.clone()),
-        beside.queue.work(consumer, uploader, ctx.stop.clone()),
+        work(of_backups),
+        work(of_validations),
     );
     announced
         .and(worked)
+        .and(validated)
         .map_err(|e| Error::new("working for the queue", e))
 }
 
@@ -81,12 +101,15 @@ impl Handler for Uploader {
             match job {
                 Job::Upload(job) => self.upload(&job, &ctx).await,
                 Job::Seal(job) => self.seal(&job, &ctx).await,
+                Job::Purge(job) => self.purge(&job, &ctx).await,
+                Job::Validate(job) => self.validate(&job, &ctx).await,
                 Job::Request(_)
                 | Job::Inspect(_)
                 | Job::SetBalancing(_)
                 | Job::TakeSnapshot(_)
                 | Job::Index(_)
                 | Job::DropSnapshot(_)
+                | Job::ClearSnapshots(_)
                 | Job::PlanRestore(_)
                 | Job::PrepareNode(_)
                 | Job::LoadBatch(_)

@@ -12,6 +12,8 @@ pub(crate) struct Metrics {
     pub(crate) sent: Counter,
     pub(crate) chunks: Counter,
     pub(crate) sealed: Counter,
+    pub(crate) purged: Counter,
+    pub(crate) deleted: Counter,
 }
 
 impl Metrics {
@@ -30,6 +32,12 @@ impl Metrics {
             metrics.chunks.clone(),
         );
         registry.register("sealed", "Manifests published", metrics.sealed.clone());
+        registry.register("purged", "Backups removed", metrics.purged.clone());
+        registry.register(
+            "deleted",
+            "Objects of removed backups deleted",
+            metrics.deleted.clone(),
+        );
         metrics
     }
 }

@@ -1,9 +1,14 @@
 //! Publishing a node's manifest, once everything it lists is proven.
 
+use std::{
+    collections::BTreeMap,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
 use bytes::Bytes;
 use catalog::{
-    Chunk, Manifest, NodePlan, Receipt, Sealer,
-    key::{ManifestKey, OwnKey, Owner},
+    Chunk, Manifest, NodePlan, Receipt, Sealer, TableEntry,
+    key::{ManifestKey, OwnKey, Owner, TableDir},
 };
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use protocol::{Fact, Seal, Sealed};
@@ -61,7 +66,18 @@ impl Uploader {
             });
         };
         let manifest = Manifest::read(&body[..], &temporary)?;
-        let manifest = prove(store, job, manifest, ctx).await?;
+        let manifest = match prove(store, job, manifest, key, ctx).await {
+            Err(gone @ Failure::Gone { .. }) => {
+                // So that whoever goes on plans anew.
+                self.drop_plan(store, job).await?;
+                return Err(gone);
+            }
+            proven => proven?,
+        };
+        let manifest = Manifest {
+            sealed_ms: now_ms(),
+            ..manifest
+        };
         let text = key.to_string();
         // A manifest that is there already was published by another uploader that took this job.
         let put = store.put_new(&text, Bytes::from(manifest.to_bytes())).await;
@@ -74,10 +90,18 @@ impl Uploader {
     /// Removes what only an unfinished backup needs. The plan's own object goes first, so that a
     /// plan half removed does not look complete.
     async fn tidy(&self, store: &Store, job: &Seal, key: &ManifestKey) -> Result<(), Failure> {
-        let plan = OwnKey::NodePlan(job.origin, job.node).to_string();
-        let first = [plan, key.with_temporary(true).to_string()];
+        let temporary = [key.with_temporary(true).to_string()];
+        self.drop_plan(store, job).await?;
         store
-            .delete(&first)
+            .delete(&temporary)
+            .await
+            .map_err(Failure::store("remove the unfinished manifest"))
+    }
+
+    async fn drop_plan(&self, store: &Store, job: &Seal) -> Result<(), Failure> {
+        let plan = OwnKey::NodePlan(job.origin, job.node).to_string();
+        store
+            .delete(&[plan])
             .await
             .map_err(Failure::store("remove the plan"))?;
         let folder = OwnKey::of_node(job.origin, job.node);
@@ -94,11 +118,20 @@ impl Uploader {
     }
 }
 
+/// Milliseconds since 1970 by this machine's clock: for people, and for nothing else.
+fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| {
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    })
+}
+
 /// The manifest completed from every chunk's receipt. Chunk by chunk, so that memory holds few.
 async fn prove(
     store: &Store,
     job: &Seal,
     manifest: Manifest,
+    key: &ManifestKey,
     ctx: &JobContext,
 ) -> Result<Manifest, Failure> {
     let plan_key = OwnKey::NodePlan(job.origin, job.node).to_string();
@@ -113,7 +146,49 @@ async fn prove(
         ctx.alive.moved(0);
         sealer.add(&chunk, &receipt)?;
     }
+    let mut gone = Vec::new();
+    for entry in sealer.seen() {
+        gone.extend(missing(store, &key.owner, entry, ctx).await?);
+    }
+    if let Some(key) = gone.first().cloned() {
+        let more = gone.len() - 1;
+        return Err(Failure::Gone { key, more });
+    }
     Ok(sealer.finish()?)
+}
+
+/// The keys of a table's files that are not there as they are to be. What was not uploaded was there
+/// when the plan was made; since then somebody may have taken it away.
+async fn missing(
+    store: &Store,
+    owner: &Owner,
+    entry: &TableEntry,
+    ctx: &JobContext,
+) -> Result<Vec<String>, Failure> {
+    let dir = TableDir::new(owner, &entry.keyspace, &entry.table, entry.version)?;
+    let prefix = dir.prefix();
+    let mut left: BTreeMap<&str, Option<u64>> = entry
+        .files
+        .iter()
+        .map(|file| (file.name, file.bytes))
+        .collect();
+    let mut listed = store.list(&prefix);
+    while let Some(object) = listed
+        .try_next()
+        .await
+        .map_err(Failure::store(format!("list `{prefix}`")))?
+    {
+        ctx.alive.moved(0);
+        let name = object.key.strip_prefix(&prefix).unwrap_or_default();
+        let expected = left.get(name).copied();
+        if expected.is_some_and(|bytes| bytes.is_none_or(|bytes| bytes == object.bytes)) {
+            left.remove(name);
+        }
+    }
+    Ok(left
+        .into_keys()
+        .map(|name| format!("{prefix}{name}"))
+        .collect())
 }
 
 async fn pair(store: &Store, job: &Seal, chunk: u32) -> Result<(Chunk, Receipt), Failure> {

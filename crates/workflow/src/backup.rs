@@ -3,22 +3,27 @@
 //! Inspect the cluster; if tablets are to be backed up, switch balancing off; take all snapshots at
 //! once; balancing on again. Each node then plans and uploads at its own pace. When all nodes have
 //! all chunks in the bucket, each publishes its manifest; when all have, each drops its snapshot.
+//! At last, one of them removes old backups from the buckets.
 //!
 //! A snapshot is dropped only when every manifest is published, so that a run that fails before can
-//! be continued. A snapshot that cannot be dropped does not fail the run: the backup is whole, and
-//! the next one drops what was left. For the same reason a run that has only this left to do is not
-//! stopped but done.
+//! be continued. A snapshot that cannot be dropped, or old backups that cannot be removed, do not fail
+//! the run: the backup is whole, and the next one does what was left. For the same reason a run that
+//! has only this left to do is not stopped but done.
 
 mod course;
 mod fold;
 mod inspect;
 mod jobs;
+mod purge;
 mod report;
 
 use std::collections::BTreeMap;
 
 use protocol::{Location, NodeId, RunId, Unit};
 use serde::{Deserialize, Serialize};
+
+use self::purge::Purging;
+pub use self::purge::Removed;
 
 use crate::{
     BackupSpec,
@@ -39,6 +44,9 @@ pub struct Backup {
     parts: BTreeMap<NodeId, Part>,
     /// Bytes on all nodes, by keyspace and table.
     tables: BTreeMap<String, BTreeMap<String, u64>>,
+    /// The purge, once it has begun.
+    purging: Option<Purging>,
+    removed: Option<Removed>,
 }
 
 /// How far the run as a whole is. What nodes do in [`Phase::Work`] is in their parts.
@@ -48,6 +56,7 @@ enum Phase {
     Inspect,
     Balance,
     Work,
+    Purge,
 }
 
 /// How far a node is: the step it is at, or after `Stored`, what it has done.
@@ -93,6 +102,8 @@ impl Backup {
             units: Vec::new(),
             parts: BTreeMap::new(),
             tables: BTreeMap::new(),
+            purging: None,
+            removed: None,
         }
     }
 

@@ -37,7 +37,7 @@ pub(crate) trait Course {
     fn give_up(&mut self, wait: &Wait, why: Why, absent: &Workers);
     /// Folds in that a job failed which is waited for. Its answer for balancing is handled here.
     fn job_failed(&mut self, wait: &Wait, node: Option<NodeId>, failed: &Failed);
-    /// Looks after what has to be put back; true if anything changed.
+    /// Looks after what has to be put back, or waited for without a job; true if anything changed.
     fn tick_undos(&mut self) -> bool;
     /// Folds in that the user wants no more of a run that works; true if that changes anything.
     fn stop(&mut self) -> bool;
@@ -139,6 +139,9 @@ pub(crate) fn failure(life: &Life, wait: &Wait, node: Option<NodeId>, failed: &F
         | Step::Index
         | Step::Seal
         | Step::Drop
+        | Step::Purge
+        | Step::Validate
+        | Step::Clear
         | Step::Plan
         | Step::Prepare
         | Step::PutBack => String::new(),

@@ -1,4 +1,4 @@
-//! Backup and restore runs as values: what has happened goes in, what is to be done comes out.
+//! Backups, restores and errands as values: what has happened goes in, what is to be done comes out.
 //!
 //! A [`Run`] folds in events and ticks of a clock ([`Run::apply`]) and says which jobs would move
 //! it on ([`Run::due`]). It is saved whole, and it is all there is: nothing else need be remembered
@@ -8,7 +8,8 @@
 //! * An input that was folded in already changes nothing, and the order of inputs matters only
 //!   where the world's order does. No input makes a run panic.
 //! * Every wait has a limit ([`limit`]): a run that is ticked ends, whatever happens.
-//! * `DONE` is said only when every node's manifest is published, or every batch is loaded.
+//! * `DONE` is said only when every node's manifest is published, or every batch is loaded, or all
+//!   of an errand is done.
 //!   `ERROR` and `STOPPED` never come without what was changed on the cluster being put back, or a
 //!   cause that says what was not, and what an operator has to do.
 //! * The value's size grows with nodes, tables and an eighth of a byte for each chunk; never with
@@ -19,6 +20,9 @@
 //!   publishes all of [`Run::due`], which is all the recovery there is.
 //! * Tick every open run at least every [`limit::STEP_MS`], with those of [`Run::needs`] that have
 //!   no living worker.
+//! * Add to a purge what tasks keep now, and which backups are open ([`protocol::Purge`]).
+//! * Tell workers to leave off what they have in hand as soon as [`Run::leaves_off`], and before any
+//!   further tick.
 //! * An event of a run that has ended: publish what [`Run::amends`] says, and acknowledge the event
 //!   only when the queue took each job as new.
 //! * Let jobs that change a node's or cluster's switches be carried out and answered even when the
@@ -39,6 +43,7 @@ mod balancing;
 mod bitmap;
 mod clock;
 mod course;
+mod errand;
 mod life;
 pub mod limit;
 mod report;
@@ -49,8 +54,9 @@ mod spec;
 mod undo;
 mod wait;
 
-pub use backup::Backup;
+pub use backup::{Backup, Removed};
+pub use errand::ErrandRun;
 pub use report::{Host, Report, Table};
 pub use restore::Restore;
 pub use run::{Input, Run, survives_stop};
-pub use spec::{BackupSpec, RestoreSpec, Spec};
+pub use spec::{BackupSpec, Errand, ErrandSpec, RestoreSpec, Spec};

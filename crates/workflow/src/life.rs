@@ -144,7 +144,7 @@ impl Life {
             }
             match wait.step {
                 // Any node can be told, so all are of interest.
-                Step::BalancingOff | Step::BalancingOn => {
+                Step::BalancingOff | Step::BalancingOn | Step::Purge => {
                     needs.extend(self.ring.iter().map(|(node, _)| (node, worker)));
                 }
                 Step::Inspect
@@ -153,6 +153,8 @@ impl Life {
                 | Step::Upload
                 | Step::Seal
                 | Step::Drop
+                | Step::Validate
+                | Step::Clear
                 | Step::Plan
                 | Step::Prepare
                 | Step::Load

@@ -23,6 +23,14 @@ pub const UPLOAD_MS: u64 = 2 * HOUR;
 pub const SEAL_MS: u64 = 30 * MINUTE;
 /// Unlinking, while the node's snapshot lock may be held by others.
 pub const DROP_MS: u64 = 10 * MINUTE;
+/// Millions of objects, deleted by thousands. Nothing else can run on the cluster meanwhile.
+pub const PURGE_MS: u64 = 2 * HOUR;
+/// All files of all backups may have to be read: 170 TiB at 1 GiB/s.
+pub const VALIDATE_MS: u64 = 48 * HOUR;
+/// How long a run rests after a purge that has not said that it ended. A worker that cannot be
+/// reached leaves off 10 s after the last word it had, and its last request is over or given up 30 s
+/// later; the rest is for a tick ([`STEP_MS`]) before it could be told, and for good measure.
+pub const REST_MS: u64 = 90 * SECOND;
 /// Reading all manifests of a backup.
 pub const PLAN_MS: u64 = HOUR;
 /// Switches of as many tables as there are; the node may be busy.

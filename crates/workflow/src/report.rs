@@ -1,12 +1,14 @@
 //! A run as users see it.
 
-use protocol::{NodeId, RunId, RunStatus, SnapshotTag, TaskId, TaskKind};
+use protocol::{NodeId, RunId, RunStatus, SnapshotTag, TaskId, TaskKind, Validated};
 use serde::{Deserialize, Serialize};
+
+use crate::Removed;
 
 /// How far a run is. Sizes are in bytes, times in milliseconds since 1970.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
-    /// Backup or restore.
+    /// What the run does.
     pub kind: TaskKind,
     /// The task.
     pub task: TaskId,
@@ -18,12 +20,13 @@ pub struct Report {
     pub status: RunStatus,
     /// Why; see [`Run::cause`](crate::Run::cause).
     pub cause: String,
-    /// `INIT`, `SNAPSHOT`, `INDEX`, `UPLOAD`, `SEAL`, `DROP_SNAPSHOT`, `DONE` of a backup; `INIT`,
-    /// `PLAN`, `PREPARE`, `DATA`, `PUT_BACK`, `DONE` of a restore. Of a run that failed or was
+    /// `INIT`, `SNAPSHOT`, `INDEX`, `UPLOAD`, `SEAL`, `DROP_SNAPSHOT`, `PURGE`, `DONE` of a backup; `INIT`,
+    /// `PLAN`, `PREPARE`, `DATA`, `PUT_BACK`, `DONE` of a restore; `PURGE`, `VALIDATE` or
+    /// `DROP_SNAPSHOT`, and `DONE`, of an errand. Of a run that failed or was
     /// stopped, the stage it had come to.
     pub stage: String,
-    /// The backup made or restored.
-    pub snapshot_tag: SnapshotTag,
+    /// The backup made or restored; `None` of an errand.
+    pub snapshot_tag: Option<SnapshotTag>,
     /// When it began.
     pub started_ms: u64,
     /// When it ended.
@@ -48,6 +51,12 @@ pub struct Report {
     pub hosts: Vec<Host>,
     /// Each table, in order of name, and its bytes on all nodes.
     pub tables: Vec<Table>,
+    /// What was removed; `None` before that is known, and of a restore.
+    pub removed: Option<Removed>,
+    /// What a look at the backups has found.
+    pub validated: Option<Validated>,
+    /// Snapshots of backups that were deleted from nodes by an errand.
+    pub cleared: u64,
     /// Events that no history of the run explains.
     pub impossible: u32,
 }

@@ -1,4 +1,4 @@
-//! A run of either kind, as its driver sees it.
+//! A run of whatever kind, as its driver sees it.
 
 use std::collections::BTreeSet;
 
@@ -6,7 +6,7 @@ use protocol::{ClusterId, Event, Fact, Job, NodeId, RunId, RunStatus, WorkerKind
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Backup, BackupSpec, Report, Restore, RestoreSpec, Spec,
+    Backup, BackupSpec, ErrandRun, ErrandSpec, Report, Restore, RestoreSpec, Spec,
     course::{self, Course},
 };
 
@@ -21,6 +21,8 @@ pub enum Run {
     Backup(Backup),
     /// Of a bucket into a cluster.
     Restore(Restore),
+    /// Of what is neither: see [`Errand`](crate::Errand).
+    Errand(ErrandRun),
 }
 
 /// What can be folded into a run.
@@ -44,6 +46,7 @@ macro_rules! either {
         match $run {
             Run::Backup($course) => $body,
             Run::Restore($course) => $body,
+            Run::Errand($course) => $body,
         }
     };
 }
@@ -61,6 +64,12 @@ impl Run {
         Self::Restore(Restore::new(spec))
     }
 
+    /// An errand that nothing has happened to yet.
+    #[must_use]
+    pub fn errand(spec: ErrandSpec) -> Self {
+        Self::Errand(ErrandRun::new(spec))
+    }
+
     /// The run that `spec` describes, of which nothing else is known any more: it begins anew, is
     /// quick where the bucket proves what was done, and puts back what may have been changed.
     #[must_use]
@@ -74,6 +83,7 @@ impl Run {
                 unsettled: true,
                 ..spec
             }),
+            Spec::Errand(spec) => Self::errand(spec),
         }
     }
 
@@ -83,6 +93,7 @@ impl Run {
         match self {
             Self::Backup(backup) => Spec::Backup(backup.spec().clone()),
             Self::Restore(restore) => Spec::Restore(restore.spec().clone()),
+            Self::Errand(errand) => Spec::Errand(errand.spec().clone()),
         }
     }
 
@@ -143,6 +154,9 @@ impl Run {
                 | Fact::ChunkStored(_)
                 | Fact::Sealed(_)
                 | Fact::SnapshotDropped
+                | Fact::Purged(_)
+                | Fact::Validated(_)
+                | Fact::SnapshotsCleared(_)
                 | Fact::RestorePlanned(_)
                 | Fact::NodePrepared(_)
                 | Fact::BatchLoaded(_)
@@ -168,6 +182,17 @@ impl Run {
         })
     }
 
+    /// Whether workers are to leave off what they have in hand, though the run has not ended: it
+    /// waits until it can be sure that they have.
+    #[must_use]
+    pub fn leaves_off(&self) -> bool {
+        match self {
+            Self::Backup(backup) => backup.rests(),
+            Self::Restore(_) => false,
+            Self::Errand(errand) => errand.rests(),
+        }
+    }
+
     /// How the run stands.
     #[must_use]
     pub fn status(&self) -> RunStatus {
@@ -181,7 +206,7 @@ impl Run {
     }
 
     /// A new run that continues this one, with the same origin and tag: only of one that ended
-    /// `STOPPED` or `ERROR`.
+    /// `STOPPED` or `ERROR`, and not of an errand.
     ///
     /// All jobs are due anew; those whose work the bucket or the node proves are answered at once.
     #[must_use]
@@ -197,6 +222,7 @@ impl Run {
         Some(match self {
             Self::Backup(backup) => Self::backup(backup.continued(run, now_ms)),
             Self::Restore(restore) => Self::restore(restore.continued(run, now_ms)),
+            Self::Errand(_) => return None,
         })
     }
 
@@ -206,6 +232,7 @@ impl Run {
         match self {
             Self::Backup(backup) => backup.set_scout(node),
             Self::Restore(restore) => restore.set_scout(node),
+            Self::Errand(errand) => errand.set_scout(node),
         }
     }
 
@@ -215,6 +242,7 @@ impl Run {
         match self {
             Self::Backup(backup) => backup.report(),
             Self::Restore(restore) => restore.report(),
+            Self::Errand(errand) => errand.report(),
         }
     }
 }
@@ -233,6 +261,9 @@ pub fn survives_stop(job: &Job) -> bool {
         | Job::Upload(_)
         | Job::Seal(_)
         | Job::DropSnapshot(_)
+        | Job::Purge(_)
+        | Job::Validate(_)
+        | Job::ClearSnapshots(_)
         | Job::PlanRestore(_)
         | Job::LoadBatch(_) => false,
     }

@@ -1,6 +1,11 @@
 //! What a run is told at its start, and all that is needed to begin it anew.
 
-use protocol::{BackupRequest, ClusterId, NodeId, RestoreRequest, RunId, SnapshotTag, TaskId};
+use std::collections::BTreeSet;
+
+use protocol::{
+    BackupRequest, ClusterId, DeleteRequest, NodeId, RestoreRequest, RunId, SnapshotTag, TaskId,
+    TaskKind, ValidateRequest,
+};
 use serde::{Deserialize, Serialize};
 
 /// What a backup run is told.
@@ -55,6 +60,62 @@ pub struct RestoreSpec {
     pub unsettled: bool,
 }
 
+/// What an errand's run is told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrandSpec {
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// The run.
+    pub run: RunId,
+    /// The task; of a validation alone one that is kept.
+    pub task: TaskId,
+    /// What the user asked for.
+    pub errand: Errand,
+    /// The node whose uploader is to do it, if one does it for all. Best one that is alive.
+    pub scout: NodeId,
+    /// When the run began, in milliseconds since 1970.
+    pub started_ms: u64,
+}
+
+/// What is to be done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Errand {
+    /// Backups are deleted.
+    Delete(DeleteRequest),
+    /// It is found out whether backups are whole. At least one location is given.
+    Validate(ValidateRequest),
+    /// Snapshots that backups have left on nodes are deleted.
+    Clear {
+        /// The nodes.
+        nodes: BTreeSet<NodeId>,
+        /// Snapshots of this and later backups stay.
+        before: SnapshotTag,
+    },
+}
+
+impl Errand {
+    /// Which kind of task it is.
+    #[must_use]
+    pub fn kind(&self) -> TaskKind {
+        match self {
+            Self::Delete(_) => TaskKind::Delete,
+            Self::Validate(_) => TaskKind::Validate,
+            Self::Clear { .. } => TaskKind::Clear,
+        }
+    }
+
+    /// Whether objects in buckets may be deleted.
+    #[must_use]
+    pub fn deletes_objects(&self) -> bool {
+        match self {
+            Self::Delete(_) => true,
+            Self::Validate(request) => request.delete_orphaned_files,
+            Self::Clear { .. } => false,
+        }
+    }
+}
+
 /// A run's descriptor: what lies in the bucket for as long as it is open.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -63,4 +124,6 @@ pub enum Spec {
     Backup(BackupSpec),
     /// Of a restore.
     Restore(RestoreSpec),
+    /// Of an errand.
+    Errand(ErrandSpec),
 }

@@ -15,6 +15,9 @@ pub(crate) enum Step {
     Upload,
     Seal,
     Drop,
+    Purge,
+    Validate,
+    Clear,
     Plan,
     Prepare,
     Load,
@@ -30,8 +33,9 @@ impl Step {
             | Self::BalancingOn
             | Self::Snapshot
             | Self::Index
-            | Self::Drop => WorkerKind::Snapshot,
-            Self::Upload | Self::Seal => WorkerKind::Upload,
+            | Self::Drop
+            | Self::Clear => WorkerKind::Snapshot,
+            Self::Upload | Self::Seal | Self::Purge | Self::Validate => WorkerKind::Upload,
             Self::Plan | Self::Prepare | Self::Load | Self::PutBack => WorkerKind::Restore,
         }
     }
@@ -46,6 +50,9 @@ impl Step {
             Self::Upload => "upload",
             Self::Seal => "seal",
             Self::Drop => "drop_snapshot",
+            Self::Purge => "purge",
+            Self::Validate => "validate",
+            Self::Clear => "clear_snapshots",
             Self::Plan => "plan_restore",
             Self::Prepare => "prepare_node",
             Self::Load => "load_batch",
@@ -64,6 +71,9 @@ impl Step {
             Self::Upload => limit::UPLOAD_MS,
             Self::Seal => limit::SEAL_MS,
             Self::Drop => limit::DROP_MS,
+            Self::Purge => limit::PURGE_MS,
+            Self::Validate => limit::VALIDATE_MS,
+            Self::Clear => limit::DROP_MS,
             Self::Plan => limit::PLAN_MS,
             Self::Prepare => limit::PREPARE_MS,
             Self::Load => limit::LOAD_MS,
@@ -82,6 +92,9 @@ impl Step {
             | Self::Upload
             | Self::Seal
             | Self::Drop
+            | Self::Purge
+            | Self::Validate
+            | Self::Clear
             | Self::Plan
             | Self::Prepare
             | Self::Load
@@ -100,6 +113,9 @@ impl Step {
             Self::Upload => "uploaded nothing",
             Self::Seal => "did not publish its manifest",
             Self::Drop => "did not delete its snapshot",
+            Self::Purge => "did not remove old backups",
+            Self::Validate => "did not say whether the backups are whole",
+            Self::Clear => "did not delete what backups have left there",
             Self::Plan => "did not plan the restore",
             Self::Prepare => "was not made ready for the restore",
             Self::Load => "loaded nothing",

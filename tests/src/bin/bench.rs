@@ -190,6 +190,7 @@ fn fill(set: &Set, data: &Path) -> Result<(Vec<Vec<ChunkFile>>, u64)> {
                 path,
                 bytes,
                 crc32: None,
+                replaces: None,
             });
         }
         sstables.push(files);

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use testkit::{Process, nats::Nats};
-use tests::{Ended, Options, Shape, Store, TableSpec, World, bin};
+use tests::{Ended, Options, Shape, Store, TableSpec, World, bin, compare};
 
 const LIMIT: Duration = Duration::from_secs(90);
 
@@ -331,6 +331,107 @@ async fn a_full_disk_stops_the_restore_before_it_hurts() -> Result<()> {
     let restore = json!({"location": [location], "snapshot_tag": backup.tag()});
     let text = cause(&world, &target, "restore", restore).await?;
     says(&text, &["not enough space", "restore.min_free_percent"])?;
+    world.sims[empty].is_clean().await
+}
+
+/// A small file system in memory, unmounted when dropped.
+struct Tmpfs<'a>(&'a Path);
+
+impl<'a> Tmpfs<'a> {
+    /// `None`, with the reason printed, where this may not mount.
+    fn mount(at: &'a Path, options: &str) -> Result<Option<Self>> {
+        std::fs::create_dir_all(at)?;
+        let ran = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", options, "tmpfs"])
+            .arg(at)
+            .output()?;
+        if ran.status.success() {
+            return Ok(Some(Self(at)));
+        }
+        eprintln!(
+            "SKIPPED, for only root may mount: {}",
+            String::from_utf8_lossy(&ran.stderr)
+        );
+        Ok(None)
+    }
+
+    /// Takes all of its inodes but a few.
+    fn fill(&self, left: usize) -> Result<()> {
+        let dir = self.0.join("filler");
+        std::fs::create_dir(&dir)?;
+        let mut taken = Vec::new();
+        let full = loop {
+            let path = dir.join(taken.len().to_string());
+            match std::fs::File::create(&path) {
+                Ok(_) => taken.push(path),
+                Err(e) => break e,
+            }
+        };
+        ensure!(full.kind() == std::io::ErrorKind::StorageFull, "{full}");
+        for path in taken.iter().rev().take(left) {
+            std::fs::remove_file(path)?;
+        }
+        Ok(())
+    }
+
+    fn make_room(&self) -> Result<()> {
+        Ok(std::fs::remove_dir_all(self.0.join("filler"))?)
+    }
+}
+
+impl Drop for Tmpfs<'_> {
+    fn drop(&mut self) {
+        let unmounted = Command::new("umount").arg(self.0).status();
+        if !unmounted.is_ok_and(|status| status.success()) {
+            eprintln!("cannot unmount {}", self.0.display());
+        }
+    }
+}
+
+/// Full of inodes, so that no look at the free bytes can foresee it.
+#[tokio::test]
+async fn a_file_system_that_is_really_full_ends_the_restore_cleanly() -> Result<()> {
+    // Dropped last to first: nothing may use the file system when it goes.
+    let dir = tempfile::Builder::new().prefix("thetis-world-").tempdir()?;
+    let at = dir.path().join("empty");
+    let Some(disk) = Tmpfs::mount(&at, "size=256m,nr_inodes=4k")? else {
+        return Ok(());
+    };
+    let mut world = World::start(Options {
+        local: true,
+        dir: Some(dir.path().to_owned()),
+        ..options(&[("THETIS_RESTORE__MIN_FREE_PERCENT", "0")])
+    })
+    .await?;
+    let tables = [table("users", 2)];
+    let id = cluster(&mut world, "prod", &tables).await?;
+    let location = world.store.location();
+    let backup = world
+        .api
+        .done(&id, "backup", json!({"location": [location]}), LIMIT)
+        .await?;
+    let empty = world.add_cluster(Shape::new("empty", 2), 1).await?;
+    world.sims[empty].create(&tables).await?;
+    let target = world
+        .api
+        .add_cluster("empty", &world.sims[empty].nodes[0].address)
+        .await?;
+    world.api.workers(&target, 2, 3).await?;
+
+    // A few files come, and then no more.
+    disk.fill(12)?;
+    let restore = json!({"location": [location], "snapshot_tag": backup.tag()});
+    let text = cause(&world, &target, "restore", restore.clone()).await?;
+    says(&text, &["o space left", ".thetis"])?;
+    world.sims[empty].is_clean().await?;
+
+    disk.make_room()?;
+    world.api.done(&target, "restore", restore, LIMIT).await?;
+    let (before, after) = (
+        world.sims[0].fingerprints().await?,
+        world.sims[empty].fingerprints().await?,
+    );
+    compare(&before, &after)?;
     world.sims[empty].is_clean().await
 }
 

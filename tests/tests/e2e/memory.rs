@@ -9,8 +9,7 @@ use anyhow::{Context as _, Result, ensure};
 use catalog::{
     ChunkFile, Document as _, Frame, Limits, LocalFile, LocalTable, Manifest, Planned, Remote,
     SsTable, TableVersion,
-    key::{OwnKey, Owner},
-    manifest::NodeFacts,
+    key::{ManifestKey, OwnKey, Owner},
     plan::plan,
 };
 use protocol::{ClusterId, Job, RunId, Seal, TaskId};
@@ -83,15 +82,15 @@ fn planned(direct: &Direct, seal: &Seal) -> Result<(Planned, Manifest)> {
         let (_, component) = file.path.rsplit_once('-').context("a component")?;
         file.path = component.to_owned();
     }
-    let manifest = Manifest {
-        cluster: seal.cluster,
-        dc: owner.dc,
-        node: seal.node,
+    let key = ManifestKey {
+        owner,
         task: seal.task,
         tag: seal.tag.clone(),
-        info: NodeFacts::default(),
-        schema: String::new(),
+        temporary: true,
+    };
+    let manifest = Manifest {
         index: planned.index.clone(),
+        ..Manifest::new(&key)
     };
     Ok((planned, manifest))
 }
@@ -141,6 +140,7 @@ async fn one_file_of_8_gib_fits_into_256_mib() -> Result<()> {
         key: "backup/sst/large".to_owned(),
         bytes,
         crc32: None,
+        replaces: None,
     };
     let took = direct.upload(&[vec![file]], LIMIT).await?;
     let tally = direct.null.tally();

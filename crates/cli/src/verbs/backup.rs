@@ -1,14 +1,20 @@
-//! `thetis backup`, and `thetis backup list`.
+//! `thetis backup`, and what there is to do with backups.
+
+mod content;
+mod delete;
+mod local_snapshots;
+mod pins;
+mod validate;
 
 use clap::{Args, Subcommand};
 use serde_json::{Map, json};
 
 use crate::{
-    args::ClusterArg,
+    args::{ClusterArg, ScheduleArgs},
     error::Failure,
     human::bytes,
     output::note,
-    shape::{Backup, Cluster},
+    shape::{Backup, Cluster, Snapshot},
     table::{Align, Columns},
     verbs::{Client, task},
 };
@@ -23,8 +29,13 @@ Examples:
   thetis backup -c prod -L s3:backups
   thetis backup -c prod -L dc1:s3:backups-eu -L dc2:s3:backups-us --wait
   thetis backup -c prod -L s3:backups -K shop -K '!shop.tmp_*'
+  thetis backup -c prod -L s3:backups --cron @daily --keep-daily 7 --keep-weekly 4
 
-Prints <type>/<id> of the task. Only files that the bucket has not are uploaded."
+Prints <type>/<id> of the task. Only files that the bucket has not are uploaded.
+
+What is kept: 3 backups of this task, unless a rule is given. With --retention-days, what is older
+goes; of the rest, --retention keeps the newest. What a --keep-… rule chooses stays in addition. The
+last good backup stays, and what is pinned. Older backups go at the end of each backup."
 )]
 pub(crate) struct BackupArgs {
     #[command(subcommand)]
@@ -49,6 +60,23 @@ pub(crate) struct BackupArgs {
     /// Who moves the data
     #[arg(long, value_name = "METHOD", default_value = "agent")]
     method: String,
+    /// How many backups to keep, the newest; 0 for all
+    #[arg(long, value_name = "COUNT")]
+    retention: Option<u32>,
+    /// For how many days to keep a backup; 0 for ever
+    #[arg(long, value_name = "DAYS")]
+    retention_days: Option<u32>,
+    /// Keep the newest backup of each of the last so many days that have one
+    #[arg(long, value_name = "COUNT")]
+    keep_daily: Option<u32>,
+    /// The same of weeks, by ISO 8601
+    #[arg(long, value_name = "COUNT")]
+    keep_weekly: Option<u32>,
+    /// The same of months
+    #[arg(long, value_name = "COUNT")]
+    keep_monthly: Option<u32>,
+    #[command(flatten)]
+    schedule: ScheduleArgs,
     /// A name for the task
     #[arg(long)]
     name: Option<String>,
@@ -62,6 +90,22 @@ pub(crate) struct BackupArgs {
 pub(crate) enum BackupVerb {
     /// List the backups of a cluster
     List(ListArgs),
+    /// List the files of a backup
+    Files(content::FilesArgs),
+    /// Print the schema that came with a backup
+    Schema(content::SchemaArgs),
+    /// Keep a backup whatever its task's retention is
+    Pin(pins::PinArgs),
+    /// Leave a backup to its task's retention again
+    Unpin(pins::UnpinArgs),
+    /// List the pinned backups
+    Pins(pins::PinsArgs),
+    /// Delete backups
+    Delete(delete::DeleteArgs),
+    /// Say whether the backups of a cluster are whole, and what lies there that none needs
+    Validate(validate::ValidateArgs),
+    /// Delete the snapshots that backups have left on the nodes
+    DeleteLocalSnapshots(local_snapshots::LocalSnapshotsArgs),
 }
 
 /// Which backups.
@@ -86,8 +130,19 @@ pub(crate) struct ListArgs {
 }
 
 pub(crate) async fn run(client: &Client, args: BackupArgs) -> Result<(), Failure> {
-    if let Some(BackupVerb::List(args)) = args.verb {
-        return list(client, args).await;
+    match args.verb {
+        Some(BackupVerb::List(args)) => return list(client, args).await,
+        Some(BackupVerb::Files(args)) => return content::files(client, args).await,
+        Some(BackupVerb::Schema(args)) => return content::schema(client, args).await,
+        Some(BackupVerb::Pin(args)) => return pins::pin(client, args).await,
+        Some(BackupVerb::Unpin(args)) => return pins::unpin(client, args).await,
+        Some(BackupVerb::Pins(args)) => return pins::list(client, args).await,
+        Some(BackupVerb::Delete(args)) => return delete::run(client, args).await,
+        Some(BackupVerb::Validate(args)) => return validate::run(client, args).await,
+        Some(BackupVerb::DeleteLocalSnapshots(args)) => {
+            return local_snapshots::run(client, args).await;
+        }
+        None => {}
     }
     let cluster = client.cluster(&args.cluster).await?;
     let mut properties = Map::new();
@@ -95,10 +150,26 @@ pub(crate) async fn run(client: &Client, args: BackupArgs) -> Result<(), Failure
     properties.insert("keyspace".to_owned(), json!(args.keyspace));
     properties.insert("dc".to_owned(), json!(args.dc));
     properties.insert("method".to_owned(), json!(args.method));
+    for (key, count) in [
+        ("retention", args.retention),
+        ("retention_days", args.retention_days),
+        ("keep_daily", args.keep_daily),
+        ("keep_weekly", args.keep_weekly),
+        ("keep_monthly", args.keep_monthly),
+    ] {
+        if let Some(count) = count {
+            properties.insert(key.to_owned(), json!(count));
+        }
+    }
     client
         .submit(
             &cluster,
-            task("backup", args.name.as_deref(), properties),
+            task(
+                "backup",
+                args.name.as_deref(),
+                properties,
+                args.schedule.body(),
+            ),
             args.wait,
         )
         .await
@@ -124,7 +195,8 @@ async fn list(client: &Client, args: ListArgs) -> Result<(), Failure> {
     })
 }
 
-fn table(backups: &[Backup], colour: bool) -> String {
+/// A line for each backup, newest first.
+pub(crate) fn table(backups: &[Backup], colour: bool) -> String {
     let mut rows = Vec::new();
     for backup in backups {
         let tables: usize = backup.units.iter().map(|unit| unit.tables.len()).sum();
@@ -140,7 +212,7 @@ fn table(backups: &[Backup], colour: bool) -> String {
                 [
                     snapshot.snapshot_tag.clone(),
                     bytes(snapshot.size),
-                    snapshot.nodes.to_string(),
+                    nodes(snapshot),
                     held.clone(),
                     snapshot.locations.join(", "),
                     backup.cluster_id.clone(),
@@ -171,4 +243,11 @@ fn table(backups: &[Backup], colour: bool) -> String {
         columns.row(row);
     }
     columns.text()
+}
+
+fn nodes(snapshot: &Snapshot) -> String {
+    match snapshot.complete {
+        Some(false) => format!("{}, incomplete", snapshot.nodes),
+        Some(true) | None => snapshot.nodes.to_string(),
+    }
 }

@@ -1,14 +1,12 @@
 //! `thetis cluster add|list|status|delete`.
 
-use std::io::{self, BufRead as _};
-
 use clap::{Args, Subcommand};
 use serde_json::json;
 
 use crate::{
     args::ClusterArg,
     error::{Exit, Failure},
-    output::note,
+    output::{agreed, note},
     shape::{Cluster, NodeStatus},
     table::{Align, Columns},
     verbs::{Client, done},
@@ -189,22 +187,18 @@ fn workers(node: &NodeStatus) -> String {
 
 async fn delete(client: &Client, args: DeleteArgs) -> Result<(), Failure> {
     let name = args.cluster.or(args.name).unwrap_or_default();
-    if !args.yes && client.output.can_ask() && !agreed(&name) {
+    if !args.yes
+        && client.output.can_ask()
+        && !agreed(&format!(
+            "forget cluster {name} and its tasks (its backups stay)?"
+        ))
+    {
         return Err(Failure::new(Exit::Failed, "left as it is"));
     }
-    let asked = client.api.delete(&["cluster", &name]).await;
+    let asked = client.api.delete(&["cluster", &name], &[]).await;
     client.known(&name, asked).await?;
     done(
         client.output,
         &format!("cluster {name} is no longer registered"),
     )
-}
-
-fn agreed(name: &str) -> bool {
-    note(&format!(
-        "forget cluster {name} and its tasks (its backups stay)? [y/N]"
-    ));
-    let mut answer = String::new();
-    let read = io::stdin().lock().read_line(&mut answer);
-    read.is_ok() && matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes")
 }

@@ -1,7 +1,7 @@
 //! `thetis restore`.
 
 use clap::Args;
-use serde_json::{Map, json};
+use serde_json::{Map, Value, json};
 
 use crate::{
     args::ClusterArg,
@@ -66,7 +66,7 @@ pub(crate) async fn run(client: &Client, args: RestoreArgs) -> Result<(), Failur
     client
         .submit(
             &cluster,
-            task("restore", args.name.as_deref(), properties),
+            task("restore", args.name.as_deref(), properties, Value::Null),
             args.wait,
         )
         .await

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use crate::{
     args::ClusterArg,
     error::Failure,
-    human::age,
+    human::{age, time},
     output::note,
     shape::Task,
     table::{Align, Columns},
@@ -72,6 +72,7 @@ fn table(tasks: Vec<Task>, colour: bool) -> String {
             ("ERROR", Align::Right),
             ("LAST SUCCESS", Align::Left),
             ("LAST ERROR", Align::Left),
+            ("NEXT", Align::Left),
             ("CAUSE", Align::Left),
         ],
     );
@@ -84,6 +85,7 @@ fn table(tasks: Vec<Task>, colour: bool) -> String {
             task.error_count.to_string(),
             age(task.last_success.as_deref(), now),
             age(task.last_error.as_deref(), now),
+            time(task.next_activation.as_deref()),
             short(task.cause.as_deref().unwrap_or_default()),
         ]);
     }

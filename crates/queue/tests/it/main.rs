@@ -4,6 +4,7 @@
 
 mod connecting;
 mod control;
+mod fencing;
 mod jobs;
 mod leading;
 mod loss;

@@ -85,6 +85,38 @@ async fn a_listing_holds_what_lies_below_a_prefix() -> Result<()> {
     Ok(())
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_written_while_it_is_listed_is_listed() -> Result<()> {
+    const WRITES: u64 = 2_000;
+    let (_nats, queue) = start().await?;
+    let kv: Kv<Progress> = queue.bucket(Bucket::Runs);
+    let keys = ["a.1", "a.2", "a.3"];
+    for key in keys {
+        kv.put(key, &progress(0)).await?;
+    }
+    let mut writers = JoinSet::new();
+    for key in keys {
+        let kv = kv.clone();
+        writers.spawn(async move {
+            for n in 1..=WRITES {
+                kv.put(key, &progress(n)).await.unwrap();
+            }
+        });
+    }
+    let mut newest = [0; 3];
+    while newest.iter().any(|n| *n < WRITES) {
+        let listed = kv.list("a").await?;
+        let there: Vec<&str> = listed.iter().map(|(key, ..)| key.as_str()).collect();
+        assert_eq!(there, keys, "after {newest:?}");
+        for (newest, (key, value, _)) in newest.iter_mut().zip(&listed) {
+            assert!(value.bytes >= *newest, "{key} went back");
+            *newest = value.bytes;
+        }
+    }
+    writers.join_all().await;
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_value_that_cannot_be_read_hides_no_other() -> Result<()> {
     let (_nats, queue) = start().await?;

@@ -1,18 +1,30 @@
-//! `/cluster/{cluster}/backups`.
+//! `/cluster/{cluster}/backups`: what lies in the buckets, whoever made it.
+
+pub(super) mod delete;
+pub(super) mod files;
+pub(super) mod pins;
+mod query;
+pub(super) mod schema;
 
 use axum::{
     Json,
     extract::{Path, Query, State, rejection::QueryRejection},
 };
-use catalog::Filter;
-use protocol::{Cluster, Location, SnapshotTag};
-
-use super::{ApiError, BackupListItem, ErrorBody};
-use crate::{
-    App, ask,
-    backups::{self, Query as Wanted},
-    copies, properties,
+use bucket::{
+    index::{self, Item},
+    listing,
 };
+use protocol::Cluster;
+use service::Chain;
+use store::Store;
+use tracing::warn;
+
+use self::query::Wanted;
+use super::{ApiError, BackupListItem, BackupUnit, ErrorBody, SnapshotInfo};
+use crate::{App, ask, copies};
+
+/// A query as it came: lists may be given as repeated parameters or separated by commas.
+type Asked = Result<Query<Vec<(String, String)>>, QueryRejection>;
 
 /// The backups that lie in the buckets, by cluster and task, newest first. Lists may be given as
 /// repeated parameters or separated by commas.
@@ -31,136 +43,106 @@ use crate::{
 pub(super) async fn list(
     State(app): State<App>,
     Path(cluster): Path<String>,
-    query: Result<Query<Vec<(String, String)>>, QueryRejection>,
+    query: Asked,
 ) -> Result<Json<Vec<BackupListItem>>, ApiError> {
-    let Query(query) = query?;
+    const KNOWN: [&str; 5] = [
+        "locations",
+        "query_cluster_id",
+        "keyspace",
+        "min_date",
+        "max_date",
+    ];
+    let wanted = Wanted::read(&query?.0, &KNOWN)?;
     let cluster = app.ledger.cluster(&cluster).await?;
-    let mut wanted = read(&query)?;
-    if wanted.locations.is_empty() {
-        wanted.locations = used(&app, &cluster).await?;
+    let stores = stores(&app, &cluster, &wanted).await?;
+    let contents = index::read(&stores, wanted.cluster)
+        .await
+        .map_err(|e| refused(&e))?;
+    for warning in &contents.warnings {
+        warn!(warning, "a bucket's index is not used");
     }
-    if wanted.locations.is_empty() {
+    for manifest in &contents.unreadable {
+        warn!(
+            key = %manifest.key, location = %manifest.location, error = manifest.cause,
+            "manifest left out of the list"
+        );
+    }
+    // The next one is faster; this one is right without it.
+    if let Err(cause) = contents.save(&stores).await {
+        warn!(error = %Chain(&cause), "a bucket's index cannot be written");
+    }
+    let items = contents.items(&index::Query {
+        cluster: wanted.cluster,
+        filter: wanted.filter,
+        min: wanted.min,
+        max: wanted.max,
+    });
+    Ok(Json(items.into_iter().map(item).collect()))
+}
+
+fn item(item: Item) -> BackupListItem {
+    let unit = |unit: index::Unit| BackupUnit {
+        keyspace: unit.keyspace,
+        tables: unit.tables,
+        all_tables: unit.all_tables,
+    };
+    let snapshot = |snapshot: index::Snapshot| SnapshotInfo {
+        snapshot_tag: snapshot.snapshot_tag.to_string(),
+        nodes: snapshot.nodes,
+        size: snapshot.size,
+        locations: snapshot.locations,
+        dcs: snapshot.dcs,
+        complete: snapshot.complete,
+    };
+    BackupListItem {
+        cluster_id: item.cluster_id.to_string(),
+        cluster_name: item.cluster_name,
+        task_id: item.task_id.to_string(),
+        units: item.units.into_iter().map(unit).collect(),
+        snapshot_info: item.snapshot_info.into_iter().map(snapshot).collect(),
+    }
+}
+
+/// The buckets meant: those named, else those that the cluster's tasks have backed up to.
+async fn stores(app: &App, cluster: &Cluster, wanted: &Wanted) -> Result<Vec<Store>, ApiError> {
+    let mut locations = wanted.locations.clone();
+    if locations.is_empty() {
+        locations = copies::used(app, cluster.id).await?;
+    }
+    if locations.is_empty() {
         return Err(ApiError::bad(format!(
             "`locations` is missing, and cluster {} has no task that says where its backups are",
             cluster.name
         )));
     }
-    let found = backups::list(&app.stores, &app.summaries, &wanted)
+    listing::open(&app.stores, &locations)
         .await
-        .map_err(|e| ask::refused(&e))?;
-    Ok(Json(found))
+        .map_err(|e| refused(&e))
 }
 
-/// Where the cluster's tasks have backed up to.
-async fn used(app: &App, cluster: &Cluster) -> Result<Vec<Location>, ApiError> {
-    let tasks = app.ledger.tasks(cluster.id).await?;
-    let wishes: Vec<_> = tasks
-        .iter()
-        .filter_map(|task| properties::of_task(task).ok())
-        .collect();
-    Ok(copies::unique(
-        wishes.iter().flat_map(|wish| wish.locations()),
-    ))
-}
-
-fn read(query: &[(String, String)]) -> Result<Wanted, ApiError> {
-    let (mut locations, mut keyspace) = (Vec::new(), Vec::new());
-    let mut wanted = Wanted {
-        locations: Vec::new(),
-        cluster: None,
-        filter: all(),
-        min: None,
-        max: None,
-    };
-    for (key, value) in query.iter().filter(|(_, value)| !value.is_empty()) {
-        let list = || {
-            value
-                .split(',')
-                .map(str::trim)
-                .filter(|text| !text.is_empty())
-                .map(str::to_owned)
-        };
-        match key.as_str() {
-            "locations" => locations.extend(list()),
-            "keyspace" => keyspace.extend(list()),
-            "query_cluster_id" => {
-                let id = value.parse().map_err(|_| {
-                    ApiError::bad(format!("`query_cluster_id` is `{value}`, no UUID"))
-                })?;
-                wanted.cluster = Some(id);
-            }
-            "min_date" => wanted.min = tag(key, value)?,
-            "max_date" => wanted.max = tag(key, value)?,
-            other => return Err(ApiError::bad(format!("there is no parameter `{other}`"))),
+/// What is answered when the bucket does not have, or do, what was asked for.
+pub(crate) fn refused(error: &bucket::Error) -> ApiError {
+    use bucket::Error;
+    use catalog::{restore::RestoreError, retention::DeleteError};
+    let message = Chain(error).to_string();
+    match error {
+        Error::Store(cause) => ask::refused(cause),
+        Error::Choice(RestoreError::NoBackup { .. }) | Error::NoSchema { .. } => {
+            ApiError::not_found(message)
         }
-    }
-    for text in &locations {
-        wanted.locations.push(
-            text.parse()
-                .map_err(|e| ApiError::bad(format!("`locations`: {e}")))?,
-        );
-    }
-    wanted.filter =
-        Filter::new(&keyspace).map_err(|e| ApiError::bad(format!("`keyspace`: {e}")))?;
-    Ok(wanted)
-}
-
-fn all() -> Filter {
-    Filter::new::<&str>(&[]).expect("no pattern is no wrong pattern")
-}
-
-/// The tag of a backup taken at a time. Clients write times they do not care for as the year 1.
-fn tag(key: &str, text: &str) -> Result<Option<SnapshotTag>, ApiError> {
-    let at: jiff::Timestamp = text.parse().map_err(|_| {
-        ApiError::bad(format!(
-            "`{key}` is `{text}`, which is no time such as 2026-01-31T00:00:00Z"
-        ))
-    })?;
-    Ok(u64::try_from(at.as_second()).ok().map(catalog::tag::at))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn ask(query: &[(&str, &str)]) -> Result<Wanted, String> {
-        let query: Vec<_> = query
-            .iter()
-            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
-            .collect();
-        read(&query).map_err(|e| e.message().to_owned())
-    }
-
-    #[test]
-    fn lists_may_be_given_in_both_ways() {
-        let wanted = ask(&[
-            ("locations", "s3:a,dc1:s3:b"),
-            ("locations", "gcs:c"),
-            ("keyspace", "shop.*"),
-        ])
-        .unwrap();
-        assert_eq!(wanted.locations.len(), 3);
-        assert!(wanted.filter.takes("shop", "users") && !wanted.filter.takes("bank", "users"));
-        let dates = ask(&[
-            ("min_date", "0001-01-01T00:00:00Z"),
-            ("max_date", "2026-01-31T23:59:59Z"),
-        ])
-        .unwrap();
-        assert_eq!(dates.min, None);
-        assert_eq!(dates.max.unwrap().as_str(), "sm_20260131235959UTC");
-    }
-
-    #[test]
-    fn what_is_wrong_is_named() {
-        for (query, named) in [
-            (("locations", "x"), "`x`"),
-            (("keyspace", "["), "`keyspace`"),
-            (("query_cluster_id", "prod"), "`prod`"),
-            (("min_date", "yesterday"), "`yesterday`"),
-            (("cluster", "x"), "no parameter `cluster`"),
-        ] {
-            let said = ask(&[query]).unwrap_err();
-            assert!(said.contains(named), "{said}");
-        }
+        Error::Choice(_) => ApiError::bad(message),
+        Error::Delete(DeleteError::NotFound(_)) => ApiError::not_found(message),
+        Error::Delete(_) => ApiError::conflict(message),
+        Error::Changed { .. } => ApiError::conflict(message),
+        Error::Manifest(_)
+        | Error::Document { .. }
+        | Error::Segment(_)
+        | Error::Schema(_)
+        | Error::Strange { .. }
+        | Error::Elsewhere { .. }
+        | Error::Stopped
+        | Error::Scratch(_)
+        | Error::Local { .. }
+        | Error::Space { .. } => ApiError::upstream(message),
     }
 }

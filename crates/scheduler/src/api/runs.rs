@@ -10,25 +10,26 @@ use utoipa::ToSchema;
 
 use super::{
     ApiError, BackupProgress, ErrorBody, HistoryQuery, RestoreProgress, TaskRun, TaskRunProgress,
-    shape::time, tasks::find,
+    ValidateRun, shape::time, tasks::find,
 };
 use crate::{App, progress, record::Record};
 
 /// How many runs a history shows unless told otherwise.
 const LIMIT: usize = 10;
 
-/// How far a run is: of a backup, or of a restore.
+/// How far a run is, by the kind of its task.
 #[derive(Serialize, ToSchema)]
 #[serde(untagged)]
 pub(super) enum AnyProgress {
     Backup(TaskRunProgress<BackupProgress>),
     Restore(TaskRunProgress<RestoreProgress>),
+    Validate(ValidateRun),
 }
 
 /// The task's runs, newest first.
 #[utoipa::path(
     get, path = "/api/v1/cluster/{cluster}/task/{type}/{task}/history", tag = "runs",
-    params(("cluster" = String, Path, description = "id or name"), ("type" = String, Path, description = "`backup` or `restore`"), ("task" = String, Path, description = "id or name"), HistoryQuery),
+    params(("cluster" = String, Path, description = "id or name"), ("type" = String, Path, description = "`backup`, `restore` or `validate_backup`"), ("task" = String, Path, description = "id or name"), HistoryQuery),
     responses((status = 200, body = Vec<TaskRun>), (status = 404, body = ErrorBody))
 )]
 pub(super) async fn history(
@@ -49,7 +50,7 @@ pub(super) async fn history(
 /// A run and how far it is. `run` is its id, `latest`, or `~N` for the Nth before the latest.
 #[utoipa::path(
     get, path = "/api/v1/cluster/{cluster}/task/{type}/{task}/{run}", tag = "runs",
-    params(("cluster" = String, Path, description = "id or name"), ("type" = String, Path, description = "`backup` or `restore`"), ("task" = String, Path, description = "id or name"), ("run" = String, Path, description = "id, `latest` or `~N`")),
+    params(("cluster" = String, Path, description = "id or name"), ("type" = String, Path, description = "`backup`, `restore` or `validate_backup`"), ("task" = String, Path, description = "id or name"), ("run" = String, Path, description = "id, `latest` or `~N`")),
     responses((status = 200, body = AnyProgress), (status = 400, body = ErrorBody), (status = 404, body = ErrorBody))
 )]
 pub(super) async fn show(
@@ -92,6 +93,14 @@ pub(super) async fn show(
             let progress = report.map(|report| progress::backup(&report, &in_hand));
             AnyProgress::Backup(TaskRunProgress { run, progress })
         }
+        // These belong to no task, so nobody can ask for them here.
+        TaskKind::Delete | TaskKind::Clear => {
+            return Err(ApiError::not_found(format!(
+                "run {} belongs to no task",
+                record.run
+            )));
+        }
+        TaskKind::Validate => AnyProgress::Validate(progress::validation(report.as_ref(), run)),
         TaskKind::Restore => {
             let progress = report.map(|report| progress::restore(&report, &in_hand));
             AnyProgress::Restore(TaskRunProgress { run, progress })

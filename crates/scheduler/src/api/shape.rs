@@ -97,30 +97,31 @@ pub struct WorkerBody {
     pub version: String,
 }
 
-/// When a task runs. This version runs tasks when told to, so all of it must be empty.
+/// When a task runs by itself. One without cron, interval and start runs at once, one with an
+/// interval and no start at once as well, and then as often as it says.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
 pub struct Schedule {
-    /// A cron expression.
+    /// A cron expression of five fields, `@daily` and the like, or `@every 6h`.
     pub cron: String,
-    /// When it may run.
+    /// When it may run: not there yet.
     pub window: Vec<String>,
-    /// The time zone of the two above.
+    /// The time zone of the two above; UTC when empty.
     pub timezone: String,
-    /// When it first runs.
+    /// Not before this (RFC 3339).
     pub start_date: Option<String>,
-    /// How often it runs.
+    /// How often it runs, as `7d`: the older form of `@every`.
     pub interval: String,
     /// How often a failed run is tried again.
     pub num_retries: i64,
-    /// How long to wait before that.
+    /// How long to wait before the first time, as `10m`; doubled each time, up to 3 hours.
     pub retry_wait: String,
 }
 
 /// What a task is made from.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct TaskUpdate {
-    /// `backup` or `restore`.
+    /// `backup`, `restore` or `validate_backup`.
     #[serde(rename = "type", default)]
     pub kind: String,
     /// Its name; may be empty.
@@ -135,7 +136,7 @@ pub struct TaskUpdate {
     /// Whether it may run. A new task that may runs at once.
     #[serde(default = "yes")]
     pub enabled: bool,
-    /// When it runs.
+    /// When it runs by itself.
     #[serde(default)]
     pub schedule: Option<Schedule>,
     /// What it does: `location`, `keyspace`, `dc`, `snapshot_tag`, ...
@@ -153,7 +154,7 @@ fn yes() -> bool {
 pub struct TaskBody {
     /// Its cluster.
     pub cluster_id: String,
-    /// `backup` or `restore`.
+    /// `backup`, `restore` or `validate_backup`.
     #[serde(rename = "type")]
     pub kind: String,
     /// Its identity.
@@ -277,7 +278,7 @@ pub struct HistoryQuery {
 pub struct TaskRun {
     /// Its cluster.
     pub cluster_id: String,
-    /// `backup` or `restore`.
+    /// `backup`, `restore` or `validate_backup`.
     #[serde(rename = "type")]
     pub kind: String,
     /// Its task.
@@ -310,7 +311,7 @@ pub struct BackupProgress {
     pub snapshot_tag: String,
     /// The datacenters taken.
     pub dcs: Vec<String>,
-    /// What it is doing: `INIT`, `SNAPSHOT`, `INDEX`, `UPLOAD`, `SEAL`, `DROP_SNAPSHOT`, `DONE`.
+    /// What it is doing: `INIT`, `SNAPSHOT`, `INDEX`, `UPLOAD`, `SEAL`, `DROP_SNAPSHOT`, `PURGE`, `DONE`.
     pub stage: String,
     /// Bytes in the backup.
     pub size: u64,
@@ -334,6 +335,111 @@ pub struct BackupProgress {
     pub parts: u64,
     /// See `parts`.
     pub parts_done: u64,
+    /// What was removed of older backups; missing before that is known.
+    pub removed: Option<Removed>,
+}
+
+/// What a deletion of backups, or of snapshots on nodes, has deleted, or would.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+pub struct Deletion {
+    /// The run that deletes; empty if nothing is to be deleted in fact.
+    pub run_id: String,
+    /// How it stands; empty if nothing is to be deleted in fact.
+    pub status: String,
+    /// The backups.
+    pub snapshot_tags: Vec<String>,
+    /// Snapshots deleted from nodes.
+    pub snapshots: u64,
+    /// Objects that go with the backups.
+    pub objects: u64,
+    /// Their bytes, as far as they are known: manifests of ScyllaDB Manager tell none.
+    pub bytes: u64,
+    /// What could not be looked at.
+    pub obstacles: Vec<String>,
+}
+
+/// A validation and what it has found.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct ValidateRun {
+    /// The run.
+    pub run: TaskRun,
+    /// Each node in each place; empty before the end.
+    pub progress: Vec<ValidateProgress>,
+    /// What is wrong, for people; the first of it, if there is much.
+    pub faults: Vec<String>,
+    /// Why orphans could not be told, or not be deleted.
+    pub obstacles: Vec<String>,
+}
+
+/// What a validation has found of a node in one place. All sizes in bytes.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+pub struct ValidateProgress {
+    /// The datacenter.
+    pub dc: String,
+    /// The node's address, as its newest manifest has it.
+    pub host: String,
+    /// Its host id.
+    pub host_id: String,
+    /// The place, as `<provider>:<bucket>`.
+    pub location: String,
+    /// Manifests looked at.
+    pub manifests: u64,
+    /// Files listed.
+    pub scanned_files: u64,
+    /// Backups that are broken; the newest, if there are many.
+    pub broken_snapshots: Vec<String>,
+    /// Files that backups list and the bucket has not.
+    pub missing_files: u64,
+    /// Files of another size or content than they should have, or that cannot be read.
+    pub wrong_files: u64,
+    /// Files that no backup needs, and their bytes.
+    pub orphaned_files: u64,
+    /// See `orphaned_files`.
+    pub orphaned_bytes: u64,
+    /// Of these, deleted.
+    pub deleted_files: u64,
+    /// Files whose content can be compared, and their bytes.
+    pub checkable_files: u64,
+    /// See `checkable_files`.
+    pub checkable_bytes: u64,
+    /// Files whose content was compared, and their bytes.
+    pub checked_files: u64,
+    /// See `checked_files`.
+    pub checked_bytes: u64,
+    /// When the validation began.
+    pub started_at: Option<String>,
+    /// When it ended.
+    pub completed_at: Option<String>,
+}
+
+/// A pinned backup.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+pub struct PinBody {
+    /// Its tag.
+    pub snapshot_tag: String,
+    /// Why it is pinned.
+    pub reason: String,
+    /// Since when.
+    pub since: Option<String>,
+}
+
+/// What to say of a pin.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(default)]
+pub struct PinUpdate {
+    /// Why the backup is pinned.
+    pub reason: String,
+}
+
+/// What a purge has removed.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+pub struct Removed {
+    /// Backups of which nothing is left.
+    pub backups: u64,
+    /// Objects.
+    pub objects: u64,
+    /// Their bytes, as far as they are known: manifests of ScyllaDB Manager tell none.
+    pub bytes: u64,
 }
 
 /// How far one node's part of a backup is. All sizes in bytes.
@@ -475,6 +581,64 @@ pub struct SnapshotInfo {
     pub size: u64,
     /// Where it lies.
     pub locations: Vec<String>,
+    /// The datacenters whose nodes it holds.
+    pub dcs: Vec<String>,
+    /// Whether all nodes it knows of are finished and can be read.
+    pub complete: bool,
+}
+
+/// What a backup holds of a node.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct BackupFilesInfo {
+    /// The bucket.
+    pub location: String,
+    /// Key of the backup's schema; empty if there is none.
+    pub schema: String,
+    /// Its tables.
+    pub files: Vec<BackupFiles>,
+}
+
+/// What a backup holds of a table on a node.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct BackupFiles {
+    /// The keyspace.
+    pub keyspace: String,
+    /// The table.
+    pub table: String,
+    /// Which table of that name: its id without dashes.
+    pub version: String,
+    /// The directory's key, under which the files lie.
+    pub path: String,
+    /// Names of the objects.
+    pub files: Vec<String>,
+    /// Names of files that the backup lists and the bucket has not.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<String>,
+    /// Names of ScyllaDB's own manifests.
+    pub scylla_manifests: Vec<String>,
+    /// Bytes of the files.
+    pub size: u64,
+}
+
+/// The schema of a backup.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct BackupSchema {
+    /// What makes it, in the order in which it can be made.
+    pub schema: Vec<SchemaStatement>,
+}
+
+/// A part of a schema.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SchemaStatement {
+    /// The keyspace; empty for what belongs to none, as a role.
+    pub keyspace: String,
+    /// What it makes: `keyspace`, `table`, `view`, `type`, `role`, …
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+    /// What makes it: one or more statements of CQL.
+    pub cql_stmt: String,
 }
 
 /// Milliseconds since 1970 as clients read times; `None` for 0.

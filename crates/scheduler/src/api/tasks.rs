@@ -19,8 +19,9 @@ use super::{
 };
 use crate::{
     App, ask,
-    properties::{self, Wish},
+    properties::{self, Parts, Wish},
     record::Record,
+    timetable,
 };
 
 /// The cluster's tasks, each with its latest run.
@@ -55,7 +56,8 @@ pub(super) async fn list(
     Ok(Json(items.collect()))
 }
 
-/// Makes a task and, unless it is disabled, starts it. Does not wait for its end.
+/// Makes a task and, unless it is disabled or waits for its time, starts it. Does not wait for its
+/// end.
 #[utoipa::path(
     post, path = "/api/v1/cluster/{cluster}/tasks", tag = "tasks",
     params(("cluster" = String, Path, description = "id or name")), request_body = TaskUpdate,
@@ -69,14 +71,15 @@ pub(super) async fn add(
     let Json(update) = update?;
     let cluster = app.ledger.cluster(&cluster).await?;
     let kind = properties::kind(&update.kind)?;
-    let task = read(&app, &cluster, kind, TaskId::generate(), &update).await?;
-    if task.enabled {
+    let task = read(&app, &cluster, kind, &update, None).await?;
+    let at_once = task.enabled && timetable::at_once(&task, crate::now_ms());
+    if at_once {
         ask::may_start(&app, &cluster, &task).await?;
     } else {
         ask::locations(&app, &task).await?;
     }
     app.ledger.save_task(&task).await?;
-    let run_id = if task.enabled {
+    let run_id = if at_once {
         Some(ask::start(&app, &cluster, &task, false).await?.to_string())
     } else {
         None
@@ -99,7 +102,7 @@ pub(super) async fn add(
 /// A task, by id or name.
 #[utoipa::path(
     get, path = "/api/v1/cluster/{cluster}/task/{type}/{task}", tag = "tasks",
-    params(("cluster" = String, Path, description = "id or name"), ("type" = String, Path, description = "`backup` or `restore`"), ("task" = String, Path, description = "id or name")),
+    params(("cluster" = String, Path, description = "id or name"), ("type" = String, Path, description = "`backup`, `restore` or `validate_backup`"), ("task" = String, Path, description = "id or name")),
     responses((status = 200, body = TaskBody), (status = 404, body = ErrorBody))
 )]
 pub(super) async fn show(
@@ -113,7 +116,7 @@ pub(super) async fn show(
 /// Changes a task. A run of it that is under way goes on as it began.
 #[utoipa::path(
     put, path = "/api/v1/cluster/{cluster}/task/{type}/{task}", tag = "tasks", request_body = TaskUpdate,
-    params(("cluster" = String, Path, description = "id or name"), ("type" = String, Path, description = "`backup` or `restore`"), ("task" = String, Path, description = "id or name")),
+    params(("cluster" = String, Path, description = "id or name"), ("type" = String, Path, description = "`backup`, `restore` or `validate_backup`"), ("task" = String, Path, description = "id or name")),
     responses((status = 200, body = TaskBody), (status = 400, body = ErrorBody), (status = 404, body = ErrorBody), (status = 501, body = ErrorBody))
 )]
 pub(super) async fn change(
@@ -128,16 +131,17 @@ pub(super) async fn change(
             "a task's type does not change; make a new task",
         ));
     }
-    let task = read(&app, &cluster, task.kind(), task.id, &update).await?;
+    let task = read(&app, &cluster, task.kind(), &update, Some(&task)).await?;
     ask::locations(&app, &task).await?;
     app.ledger.save_task(&task).await?;
     Ok(Json(body(&task)))
 }
 
-/// Forgets a task with its runs. Its backups stay where they are.
+/// Deletes a task with its runs. Its backups stay at first, and go by age: after `retention_days`, and
+/// 30 days at the earliest if the task keeps so many; never if it keeps all.
 #[utoipa::path(
     delete, path = "/api/v1/cluster/{cluster}/task/{type}/{task}", tag = "tasks",
-    params(("cluster" = String, Path, description = "id or name"), ("type" = String, Path, description = "`backup` or `restore`"), ("task" = String, Path, description = "id or name")),
+    params(("cluster" = String, Path, description = "id or name"), ("type" = String, Path, description = "`backup`, `restore` or `validate_backup`"), ("task" = String, Path, description = "id or name")),
     responses((status = 200), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody))
 )]
 pub(super) async fn remove(
@@ -145,14 +149,14 @@ pub(super) async fn remove(
     Path(path): Path<(String, String, String)>,
 ) -> Result<StatusCode, ApiError> {
     let (_, task) = find(&app, &path).await?;
-    ask::forget(&app, &task).await?;
+    ask::delete(&app, &task).await?;
     Ok(StatusCode::OK)
 }
 
 /// Starts a task; with `continue`, from where its last run was stopped or failed.
 #[utoipa::path(
     put, path = "/api/v1/cluster/{cluster}/task/{type}/{task}/start", tag = "tasks",
-    params(("cluster" = String, Path, description = "id or name"), ("type" = String, Path, description = "`backup` or `restore`"), ("task" = String, Path, description = "id or name"), StartQuery),
+    params(("cluster" = String, Path, description = "id or name"), ("type" = String, Path, description = "`backup`, `restore` or `validate_backup`"), ("task" = String, Path, description = "id or name"), StartQuery),
     responses((status = 200, body = TaskStarted), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody))
 )]
 pub(super) async fn start(
@@ -173,7 +177,7 @@ pub(super) async fn start(
 /// Stops a task's run. Its workers leave off within two seconds; the run can be continued.
 #[utoipa::path(
     put, path = "/api/v1/cluster/{cluster}/task/{type}/{task}/stop", tag = "tasks",
-    params(("cluster" = String, Path, description = "id or name"), ("type" = String, Path, description = "`backup` or `restore`"), ("task" = String, Path, description = "id or name"), StopQuery),
+    params(("cluster" = String, Path, description = "id or name"), ("type" = String, Path, description = "`backup`, `restore` or `validate_backup`"), ("task" = String, Path, description = "id or name"), StopQuery),
     responses((status = 200, body = TaskStopped), (status = 404, body = ErrorBody))
 )]
 pub(super) async fn stop(
@@ -208,16 +212,21 @@ async fn read(
     app: &App,
     cluster: &Cluster,
     kind: TaskKind,
-    id: TaskId,
     update: &TaskUpdate,
+    before: Option<&Task>,
 ) -> Result<Task, ApiError> {
-    properties::no_schedule(update.schedule.as_ref(), crate::now_ms())?;
+    let id = before.map_or_else(TaskId::generate, |task| task.id);
+    let schedule = properties::schedule(update.schedule.as_ref())?;
+    let same = |task: &&Task| task.enabled && update.enabled && task.schedule == schedule;
+    let scheduled_ms = before
+        .filter(same)
+        .map_or_else(crate::now_ms, |task| task.scheduled_ms);
     if !update.labels.is_empty() || !update.tags.is_empty() {
         return Err(ApiError::not_yet(
             "not there yet: `labels`, `tags`; leave them out",
         ));
     }
-    let (backup, restore) = Wish::read(kind, &update.properties)?.into_parts();
+    let parts = Parts::from(Wish::read(kind, &update.properties)?);
     let name = update.name.trim().to_owned();
     let others = app.ledger.tasks(cluster.id).await?;
     if !name.is_empty()
@@ -234,8 +243,12 @@ async fn read(
         cluster: cluster.id,
         name,
         enabled: update.enabled,
-        backup,
-        restore,
+        deleted: false,
+        schedule,
+        scheduled_ms,
+        backup: parts.backup,
+        restore: parts.restore,
+        validate: parts.validate,
     })
 }
 
@@ -251,8 +264,23 @@ pub(super) fn body(task: &Task) -> TaskBody {
         labels: BTreeMap::new(),
         tags: Vec::new(),
         enabled: task.enabled,
-        schedule: Schedule::default(),
+        schedule: schedule(task.schedule.as_ref()),
         properties,
+    }
+}
+
+fn schedule(of: Option<&protocol::Schedule>) -> Schedule {
+    let Some(of) = of else {
+        return Schedule::default();
+    };
+    Schedule {
+        cron: of.cron.clone(),
+        window: of.window.clone(),
+        timezone: of.timezone.clone(),
+        start_date: Some(of.start_date.clone()).filter(|date| !date.is_empty()),
+        interval: of.interval.clone(),
+        num_retries: of.num_retries.into(),
+        retry_wait: of.retry_wait.clone(),
     }
 }
 
@@ -274,8 +302,8 @@ fn item(task: &Task, runs: &[Record]) -> TaskListItem {
         last_success: last(RunStatus::Done),
         last_error: last(RunStatus::Error),
         suspended: false,
-        next_activation: None,
-        retry: 0,
+        next_activation: timetable::next(task, crate::now_ms()).and_then(time),
+        retry: timetable::retries(&runs),
         run_id: latest.map(|run| run.run.to_string()),
         cause: latest.map(|run| run.cause.clone()).unwrap_or_default(),
     }

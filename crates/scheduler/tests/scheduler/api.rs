@@ -3,8 +3,14 @@
 use std::sync::{Arc, Mutex};
 
 use anyhow::{Context as _, Result, ensure};
-use catalog::{Manifest, TableEntry, TableVersion, manifest::NodeFacts};
-use protocol::{BackupRequest, ClusterId, Event, Fact, Job, Request, RunId, SnapshotTag, TaskId};
+use catalog::{
+    Manifest, TableEntry, TableVersion,
+    key::{ManifestKey, Owner},
+    manifest::NodeFacts,
+};
+use protocol::{
+    BackupRequest, ClearRequest, ClusterId, Event, Fact, Job, Request, RunId, SnapshotTag, TaskId,
+};
 use queue::{CancellationToken, Queued};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -142,9 +148,16 @@ async fn what_cannot_be_is_answered_with_what_is_wrong() -> Result<()> {
         );
     }
     assert_eq!(world.get(&format!("{tasks}?all=true")).await?, json!([]));
-    let cron = json!({"type": "backup", "schedule": {"cron": "@daily"}, "properties": {"location": ["localstorage:backups"]}});
-    let (status, body) = world.send(Method::POST, &tasks, Some(cron)).await?;
-    assert_eq!(status, 501, "{body}");
+    for (schedule, expected) in [
+        (json!({"cron": "@daily", "window": ["23:00", "06:00"]}), 501),
+        (json!({"cron": "61 * * * *"}), 400),
+        (json!({"num_retries": "three"}), 422),
+    ] {
+        let properties = json!({"location": ["localstorage:backups"]});
+        let task = json!({"type": "backup", "schedule": schedule, "properties": properties});
+        let (status, body) = world.send(Method::POST, &tasks, Some(task)).await?;
+        assert_eq!(status, expected, "{body}");
+    }
     assert!(world.get("openapi.json").await?["paths"]["/api/v1/clusters"].is_object());
     Ok(())
 }
@@ -224,6 +237,9 @@ async fn a_request_from_outside_begins_a_run_or_is_refused_by_an_event() -> Resu
             task: None,
             backup: Some(backup),
             restore: None,
+            delete: None,
+            validate: None,
+            clear: None,
         };
         change(&mut request);
         request
@@ -233,9 +249,10 @@ async fn a_request_from_outside_begins_a_run_or_is_refused_by_an_event() -> Resu
             request(|r| r.cluster = ClusterId::generate()),
             "unknown cluster",
         ),
+        (request(|r| r.backup = None), "nothing is asked for"),
         (
-            request(|r| r.backup = None),
-            "neither a backup nor a restore",
+            request(|r| r.clear = Some(ClearRequest {})),
+            "more than one thing is asked for",
         ),
         (
             request(|r| r.backup.as_mut().unwrap().location.clear()),
@@ -371,7 +388,8 @@ async fn backups_are_listed_from_their_manifests() -> Result<()> {
         .await?;
     assert_eq!(
         users[0]["snapshot_info"],
-        json!([{"snapshot_tag": "sm_20260101000000UTC", "nodes": 2, "size": 200, "locations": ["localstorage:backups"]}])
+        json!([{"snapshot_tag": "sm_20260101000000UTC", "nodes": 2, "size": 200,
+            "locations": ["localstorage:backups"], "dcs": ["dc1"], "complete": true}])
     );
     assert_eq!(
         world.get(&format!("{path}&keyspace=bank")).await?,
@@ -386,25 +404,21 @@ async fn backups_are_listed_from_their_manifests() -> Result<()> {
 
 fn manifest(cluster: ClusterId, task: TaskId, tag: SnapshotTag, number: u8) -> Manifest {
     let table = |name: &str, bytes| TableEntry {
-        keyspace: "shop".to_owned(),
-        table: name.to_owned(),
-        replication: None,
-        version: TableVersion(7),
-        files: Vec::new(),
         bytes,
-        scylla_manifests: Vec::new(),
+        ..TableEntry::new("shop", name, TableVersion(7))
     };
-    Manifest {
-        cluster,
-        dc: "dc1".to_owned(),
-        node: node(number),
+    let key = ManifestKey {
+        owner: Owner::new(cluster, "dc1", node(number)).expect("a datacenter's name"),
         task,
         tag,
+        temporary: false,
+    };
+    Manifest {
         info: NodeFacts {
             cluster_name: CLUSTER.to_owned(),
             ..NodeFacts::default()
         },
-        schema: String::new(),
         index: vec![table("users", 100), table("orders", 200)],
+        ..Manifest::new(&key)
     }
 }

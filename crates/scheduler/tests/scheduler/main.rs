@@ -2,5 +2,6 @@
 //! they have done what they were asked.
 
 mod api;
+mod backups;
 mod runs;
 mod world;

@@ -9,9 +9,9 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use protocol::{
-    BatchLoaded, ChunkStored, ClusterId, DcBatches, Fact, Indexed, Inspected, Job, NodeId,
-    NodeInfo, NodePrepared, Presence, RestorePlanned, Sealed, TableRef, TableSize, Unit,
-    WorkerKind, subject,
+    BatchLoaded, ChunkStored, ClusterId, DcBatches, Fact, Indexed, Inspected, Job, Location,
+    NodeId, NodeInfo, NodePrepared, NodeValidated, Presence, Purge, Purged, RestorePlanned, Sealed,
+    SnapshotsCleared, TableRef, TableSize, Unit, Validated, WorkerKind, subject,
 };
 use queue::{Consumer, Context, Handler, JobError, Queue};
 use serde_json::{Value, json};
@@ -36,9 +36,10 @@ const KINDS: [(WorkerKind, &[&str]); 2] = [
             "take_snapshot",
             "index",
             "drop_snapshot",
+            "clear_snapshots",
         ],
     ),
-    (WorkerKind::Upload, &["upload", "seal"]),
+    (WorkerKind::Upload, &["upload", "seal", "purge"]),
 ];
 
 /// Everything a test needs. What it started ends with it.
@@ -52,6 +53,8 @@ pub(crate) struct World {
     /// Uploads wait while this is true.
     pub(crate) hold: watch::Sender<bool>,
     pub(crate) done: Arc<Mutex<BTreeMap<&'static str, usize>>>,
+    /// Purges that were asked for.
+    pub(crate) purges: Arc<Mutex<Vec<Purge>>>,
 }
 
 impl World {
@@ -75,6 +78,7 @@ impl World {
             tasks: JoinSet::new(),
             hold: watch::channel(false).0,
             done: Arc::default(),
+            purges: Arc::default(),
         };
         for number in [1, 2] {
             world.start_workers(number);
@@ -176,6 +180,7 @@ impl World {
             number,
             hold: self.hold.subscribe(),
             done: Arc::clone(&self.done),
+            purges: Arc::clone(&self.purges),
         })
     }
 
@@ -190,8 +195,23 @@ impl World {
             cluster_name: CLUSTER.to_owned(),
             version: "test".to_owned(),
         };
+        self.consume(number, kind.as_str(), filters);
+        if kind == WorkerKind::Upload {
+            let filter = subject::for_node("validate", node(number));
+            self.consume(number, "validate", vec![filter]);
+        }
+        let queue = self.queue.clone();
+        self.tasks.spawn(async move {
+            queue
+                .announce(&presence, CancellationToken::new())
+                .await
+                .expect("announced");
+        });
+    }
+
+    fn consume(&mut self, number: u8, name: &str, filters: Vec<String>) {
         let consumer = Consumer {
-            name: format!("{}-{}", kind.as_str(), node(number)),
+            name: format!("{name}-{}", node(number)),
             filters,
             slots: 2,
         };
@@ -201,13 +221,6 @@ impl World {
                 .work(consumer, actor, CancellationToken::new())
                 .await
                 .expect("worked");
-        });
-        let queue = self.queue.clone();
-        self.tasks.spawn(async move {
-            queue
-                .announce(&presence, CancellationToken::new())
-                .await
-                .expect("announced");
         });
     }
 
@@ -235,7 +248,16 @@ impl World {
 
     /// Makes a backup task, which starts, and gives its path below the API.
     pub(crate) async fn back_up(&self) -> Result<String> {
-        let body = json!({"type": "backup", "properties": {"location": ["localstorage:backups"]}});
+        self.back_up_with(json!({})).await
+    }
+
+    /// The same, with further properties.
+    pub(crate) async fn back_up_with(&self, more: Value) -> Result<String> {
+        let mut body =
+            json!({"type": "backup", "properties": {"location": ["localstorage:backups"]}});
+        for (key, value) in more.as_object().into_iter().flatten() {
+            body["properties"][key] = value.clone();
+        }
         let (status, body) = self
             .send(
                 reqwest::Method::POST,
@@ -327,6 +349,11 @@ impl World {
         Ok(std::fs::write(path, body)?)
     }
 
+    /// The directory that is the bucket.
+    pub(crate) fn bucket(&self) -> PathBuf {
+        self.bucket.path().join("backups")
+    }
+
     /// Keys in the bucket, in order.
     pub(crate) fn keys(&self) -> Vec<String> {
         let root = self.bucket.path().join("backups");
@@ -359,6 +386,7 @@ struct Actor {
     number: u8,
     hold: watch::Receiver<bool>,
     done: Arc<Mutex<BTreeMap<&'static str, usize>>>,
+    purges: Arc<Mutex<Vec<Purge>>>,
 }
 
 impl Handler for Actor {
@@ -397,6 +425,18 @@ impl Handler for Actor {
                 bytes: 3_000,
             }),
             Job::DropSnapshot(_) => Fact::SnapshotDropped,
+            Job::ClearSnapshots(job) => Fact::SnapshotsCleared(SnapshotsCleared {
+                tags: vec![job.before],
+            }),
+            Job::Validate(job) => Fact::Validated(Validated {
+                nodes: job.request.location.iter().map(validated).collect(),
+                sound: true,
+                ..Validated::default()
+            }),
+            Job::Purge(job) => {
+                self.purges.lock().expect("no panics").push(job);
+                Fact::Purged(Purged::default())
+            }
             Job::PlanRestore(_) => Fact::RestorePlanned(RestorePlanned {
                 dcs: vec![DcBatches {
                     dc: "dc1".to_owned(),
@@ -435,6 +475,28 @@ impl Handler for Actor {
 
     fn node(&self) -> Option<NodeId> {
         Some(node(self.number))
+    }
+}
+
+/// A node with an orphan.
+fn validated(location: &Location) -> NodeValidated {
+    NodeValidated {
+        dc: "dc1".to_owned(),
+        host: address(1),
+        node: node(1),
+        location: location.remote(),
+        manifests: 2,
+        scanned_files: 60,
+        missing_files: 0,
+        wrong_files: 0,
+        orphaned_files: 1,
+        orphaned_bytes: 100,
+        deleted_files: 0,
+        checkable_files: 60,
+        checkable_bytes: 6_000,
+        checked_files: 60,
+        checked_bytes: 6_000,
+        broken_snapshots: Vec::new(),
     }
 }
 

@@ -39,6 +39,21 @@ pub struct Range {
     pub endpoints: Vec<String>,
 }
 
+impl Range {
+    /// Its tokens as numbers, the ring's ends as the least and the greatest; `None` if they are none.
+    #[must_use]
+    pub fn tokens(&self) -> Option<(i64, i64)> {
+        let read = |text: &str, open: i64| match text {
+            "" => Some(open),
+            text => text.parse().ok(),
+        };
+        Some((
+            read(&self.start_token, i64::MIN)?,
+            read(&self.end_token, i64::MAX)?,
+        ))
+    }
+}
+
 #[derive(Deserialize)]
 pub(super) struct Pair<T> {
     pub(super) key: String,

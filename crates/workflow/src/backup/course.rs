@@ -36,6 +36,7 @@ impl Course for Backup {
                     self.step(part)
                         .map(|step| Wait::node(*node, step, part.since_ms))
                 })),
+                Phase::Purge => waits.extend(self.purge_wait()),
             }
         }
         waits
@@ -60,6 +61,9 @@ impl Course for Backup {
                 | Step::Upload
                 | Step::Seal
                 | Step::Drop
+                | Step::Purge
+                | Step::Validate
+                | Step::Clear
                 | Step::Plan
                 | Step::Prepare
                 | Step::Load
@@ -77,6 +81,7 @@ impl Course for Backup {
         let excuse = self.life.excuse(wait, why);
         match (wait.step, why) {
             (Step::Drop, _) => self.leave_one(wait, &excuse),
+            (Step::Purge, why) => self.give_up_purge(wait, why, absent),
             (Step::BalancingOff, Why::Absent) => {
                 let Life {
                     balancing,
@@ -96,6 +101,8 @@ impl Course for Backup {
                 | Step::Index
                 | Step::Upload
                 | Step::Seal
+                | Step::Validate
+                | Step::Clear
                 | Step::Plan
                 | Step::Prepare
                 | Step::Load
@@ -107,20 +114,39 @@ impl Course for Backup {
 
     fn job_failed(&mut self, wait: &Wait, node: Option<NodeId>, failed: &Failed) {
         let failure = failure(&self.life, wait, node, failed);
-        if wait.step == Step::Drop {
-            self.leave_one(wait, &failure);
-        } else {
-            self.fail_at(wait, failure);
+        match wait.step {
+            Step::Drop => self.leave_one(wait, &failure),
+            Step::Purge => drop(self.leave_purge(&failure)),
+            Step::Inspect
+            | Step::BalancingOff
+            | Step::BalancingOn
+            | Step::Snapshot
+            | Step::Index
+            | Step::Upload
+            | Step::Seal
+            | Step::Validate
+            | Step::Clear
+            | Step::Plan
+            | Step::Prepare
+            | Step::Load
+            | Step::PutBack => self.fail_at(wait, failure),
         }
     }
 
     fn tick_undos(&mut self) -> bool {
-        false
+        self.rest()
     }
 
     fn stop(&mut self) -> bool {
+        let why = "the run was told to stop when all else was done";
+        if self.phase == Phase::Purge {
+            return self.leave_purge(why);
+        }
         if self.phase == Phase::Work && self.slowest() >= At::Sealed {
-            return self.leave_snapshots("the run was told to stop when all else was done");
+            self.leave_snapshots(why);
+            // Nobody would do a purge any more.
+            self.phase = Phase::Purge;
+            return true;
         }
         self.life.verdict = Some(Verdict::Stopped);
         true
@@ -135,8 +161,12 @@ impl Course for Backup {
         if life.verdict.is_none() && self.phase == Phase::Balance && life.balancing.off() {
             self.begin_work();
         }
-        let worked = self.phase == Phase::Work;
-        let over = self.life.verdict.is_some() || worked && self.slowest() == At::Dropped;
+        let life = &self.life;
+        if life.verdict.is_none() && self.phase == Phase::Work && self.slowest() == At::Dropped {
+            self.begin_purge();
+        }
+        let worked = self.phase >= Phase::Work;
+        let over = self.life.verdict.is_some() || self.purge_over();
         if over || worked && self.slowest() > At::Snapshot {
             let scout = self.life.ring.up_or(self.spec.scout);
             self.life.balancing.turn_on(scout, now_ms);

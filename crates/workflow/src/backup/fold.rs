@@ -27,10 +27,13 @@ impl Backup {
                 self.part_fact(event.node, |part, now_ms| part.sealed(sealed, now_ms))
             }
             Fact::SnapshotDropped => self.snapshot_dropped(event.node),
+            Fact::Purged(purged) => self.purged(purged),
             Fact::Failed(failed) => fold_failed(self, event.node, failed),
             // The scheduler's own words, and answers to those outside.
             Fact::Refused { .. } | Fact::RunStarted | Fact::RunEnded(_) => Folded::Known,
-            Fact::RestorePlanned(_)
+            Fact::Validated(_)
+            | Fact::SnapshotsCleared(_)
+            | Fact::RestorePlanned(_)
             | Fact::NodePrepared(_)
             | Fact::BatchLoaded(_)
             | Fact::NodePutBack => Folded::Impossible,
@@ -91,7 +94,7 @@ impl Backup {
     }
 
     fn snapshot_dropped(&mut self, node: Option<NodeId>) -> Folded {
-        if self.phase == Phase::Work && self.slowest() < At::Sealed {
+        if self.slowest() < At::Sealed {
             return Folded::Known;
         }
         self.part_fact(node, |part, _| match part.at {

@@ -24,7 +24,13 @@ impl Backup {
             Step::Upload => return self.upload_jobs(node),
             Step::Seal => self.seal_job(node),
             Step::Drop => self.drop_job(node),
-            Step::Plan | Step::Prepare | Step::Load | Step::PutBack => return Vec::new(),
+            Step::Purge => self.purge_job(node),
+            Step::Validate
+            | Step::Clear
+            | Step::Plan
+            | Step::Prepare
+            | Step::Load
+            | Step::PutBack => return Vec::new(),
         };
         vec![one]
     }

@@ -24,7 +24,7 @@ pub(super) fn of(backup: &Backup) -> Report {
         status: life.status(),
         cause: life.cause.clone(),
         stage: stage(backup).to_owned(),
-        snapshot_tag: backup.spec.tag.clone(),
+        snapshot_tag: Some(backup.spec.tag.clone()),
         started_ms: backup.spec.started_ms,
         ended_ms: life.ended_ms(backup.spec.started_ms),
         size: sum(|host| host.size),
@@ -36,6 +36,9 @@ pub(super) fn of(backup: &Backup) -> Report {
         parts_done: sum(|host| u64::from(host.parts_done)),
         parts: sum(|host| u64::from(host.parts)),
         tables: tables(backup),
+        removed: backup.removed,
+        validated: None,
+        cleared: 0,
         impossible: life.impossible,
         hosts,
     }
@@ -50,6 +53,8 @@ fn stage(backup: &Backup) -> &'static str {
         (Phase::Work, At::Stored) => "SEAL",
         (Phase::Work, At::Sealed) => "DROP_SNAPSHOT",
         (Phase::Work, At::Dropped) => "DONE",
+        (Phase::Purge, _) if backup.life.ended.is_none() => "PURGE",
+        (Phase::Purge, _) => "DONE",
     }
 }
 
@@ -97,6 +102,9 @@ fn host_stage(backup: &Backup, part: &Part) -> &'static str {
             Step::Inspect
             | Step::BalancingOff
             | Step::BalancingOn
+            | Step::Purge
+            | Step::Validate
+            | Step::Clear
             | Step::Plan
             | Step::Prepare
             | Step::Load

@@ -73,7 +73,10 @@ impl Course for Restore {
                 | Step::Index
                 | Step::Upload
                 | Step::Seal
-                | Step::Drop,
+                | Step::Drop
+                | Step::Purge
+                | Step::Validate
+                | Step::Clear,
                 _,
             ) => number == 0,
         }
@@ -108,7 +111,10 @@ impl Course for Restore {
                 | Step::Index
                 | Step::Upload
                 | Step::Seal
-                | Step::Drop,
+                | Step::Drop
+                | Step::Purge
+                | Step::Validate
+                | Step::Clear,
                 _,
             ) => self.fail_at(wait, self.life.excuse(wait, why)),
         }

@@ -24,7 +24,10 @@ impl Restore {
             | Fact::Indexed(_)
             | Fact::ChunkStored(_)
             | Fact::Sealed(_)
-            | Fact::SnapshotDropped => Folded::Impossible,
+            | Fact::SnapshotDropped
+            | Fact::Purged(_)
+            | Fact::Validated(_)
+            | Fact::SnapshotsCleared(_) => Folded::Impossible,
         }
     }
 

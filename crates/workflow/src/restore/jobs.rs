@@ -32,7 +32,10 @@ impl Restore {
                 | Step::Index
                 | Step::Upload
                 | Step::Seal
-                | Step::Drop,
+                | Step::Drop
+                | Step::Purge
+                | Step::Validate
+                | Step::Clear,
                 Who::Node(_) | Who::Dc(_),
             ) => None,
         };

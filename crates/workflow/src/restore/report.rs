@@ -23,7 +23,7 @@ pub(super) fn of(restore: &Restore) -> Report {
         status: life.status(),
         cause: life.cause.clone(),
         stage: stage(restore).to_owned(),
-        snapshot_tag: spec.request.snapshot_tag.clone(),
+        snapshot_tag: Some(spec.request.snapshot_tag.clone()),
         started_ms: spec.started_ms,
         ended_ms: life.ended_ms(spec.started_ms),
         size: restore.bytes,
@@ -36,6 +36,9 @@ pub(super) fn of(restore: &Restore) -> Report {
         parts: u64::from(restore.batches),
         hosts: hosts.collect(),
         tables: tables(restore),
+        removed: None,
+        validated: None,
+        cleared: 0,
         impossible: life.impossible,
     }
 }

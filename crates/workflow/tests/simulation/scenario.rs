@@ -33,6 +33,8 @@ pub(crate) struct Faults {
     pub(crate) all_wiped: u64,
     /// A backup turns out to be empty.
     pub(crate) empty_plan: u64,
+    /// A purge cannot remove all that is to go.
+    pub(crate) purge_blocked: u64,
     /// The user stops the run, at a step of the world.
     pub(crate) stop: u64,
 }
@@ -42,6 +44,9 @@ pub(crate) struct Faults {
 pub(crate) enum Work {
     Backup,
     Restore,
+    Delete,
+    Validate,
+    Clear,
 }
 
 /// What a seed stands for.
@@ -68,10 +73,12 @@ impl Scenario {
 
     /// Any scenario. Each fault has a part in about a third of them.
     pub(crate) fn any(chance: &mut Chance) -> Self {
-        let work = if chance.below(2) == 0 {
-            Work::Backup
-        } else {
-            Work::Restore
+        let work = match chance.below(12) {
+            0..=4 => Work::Backup,
+            5..=8 => Work::Restore,
+            9 => Work::Delete,
+            10 => Work::Validate,
+            _ => Work::Clear,
         };
         let dcs = (0..=chance.below(2)).map(|_| 1 + chance.below(3)).collect();
         let tablets = chance.below(3) > 0;
@@ -97,6 +104,7 @@ impl Scenario {
             queue_wiped: rate(20),
             all_wiped: rate(20),
             empty_plan: rate(1_000),
+            purge_blocked: rate(5_000),
             stop: rate(20),
         };
         Self {

@@ -77,6 +77,10 @@ impl World {
             None,
             "an open run cannot be continued"
         );
+        if run.leaves_off() && !self.control && !matches!(task, Task::Event(..)) {
+            self.tell_workers();
+            return Scheduler::Idle;
+        }
         let before = Box::new(run);
         let mut after = before.clone();
         let (input_changed, event) = match &task {
@@ -134,7 +138,7 @@ impl World {
             "a run that has ended asks for nothing"
         );
         self.bucket.descriptor = None;
-        self.control = true;
+        self.tell_workers();
         self.remove_jobs();
         match task {
             Task::Event(id, event) => {

@@ -1,10 +1,12 @@
 //! The workers: each job has its effect, then its event, then its acknowledgement, and a worker
 //! may die between any two.
 
+use std::collections::BTreeSet;
+
 use protocol::{
     BatchLoaded, ChunkStored, DcBatches, Event, Fact, Failed, Indexed, Inspected, Job, NodeId,
-    NodeInfo, NodePrepared, RestorePlanned, RunId, Sealed, SnapshotTag, TableRef, TableSize, Unit,
-    WorkerKind,
+    NodeInfo, NodePrepared, Purged, RestorePlanned, RunId, Sealed, SnapshotTag, SnapshotsCleared,
+    TableRef, TableSize, Unit, Validated, WorkerKind,
 };
 use workflow::survives_stop;
 
@@ -12,6 +14,10 @@ use crate::world::{Hand, Stage, World};
 
 /// A job that failed so often is given up, as the queue does.
 const ATTEMPTS: u32 = 8;
+
+/// How long a worker may go on with a purge after its run was told to stop: until its last word
+/// from the server is too old, and its last request is over.
+const DEAF_MS: u64 = 40_000;
 
 /// Why a job was not done.
 enum Trouble {
@@ -27,8 +33,9 @@ fn kind_of(job: &Job) -> WorkerKind {
         | Job::SetBalancing(_)
         | Job::TakeSnapshot(_)
         | Job::Index(_)
-        | Job::DropSnapshot(_) => WorkerKind::Snapshot,
-        Job::Upload(_) | Job::Seal(_) => WorkerKind::Upload,
+        | Job::DropSnapshot(_)
+        | Job::ClearSnapshots(_) => WorkerKind::Snapshot,
+        Job::Upload(_) | Job::Seal(_) | Job::Purge(_) | Job::Validate(_) => WorkerKind::Upload,
         Job::PlanRestore(_) | Job::PrepareNode(_) | Job::LoadBatch(_) | Job::PutBack(_) => {
             WorkerKind::Restore
         }
@@ -98,6 +105,8 @@ impl World {
             subject,
             job,
             stage: Stage::Taken,
+            taken_ms: self.now_ms,
+            deaf_ms: self.chance.below(DEAF_MS),
         });
         true
     }
@@ -131,7 +140,12 @@ impl World {
     fn begin(&mut self, mut hand: Hand) {
         let taken = self.queue.get(&hand.subject);
         let fresh = taken.is_none_or(|message| message.attempts == 1);
-        if self.control && (!survives_stop(&hand.job) || fresh && hand.job.switches_off()) {
+        // One that is cut off does not hear of it, and leaves its purge off by itself.
+        let deaf = matches!(hand.job, Job::Purge(_) | Job::Validate(_))
+            && hand.taken_ms < self.control_ms
+            && self.now_ms < self.control_ms + hand.deaf_ms;
+        let told = self.control && !deaf;
+        if told && (!survives_stop(&hand.job) || fresh && hand.job.switches_off()) {
             self.queue.remove(&hand.subject);
             return;
         }
@@ -181,7 +195,10 @@ impl World {
         if self.nodes[&at].hung {
             return Err(Trouble::Hang);
         }
-        let touches_node = !matches!(job, Job::Upload(_) | Job::Seal(_) | Job::PlanRestore(_));
+        let touches_node = !matches!(
+            job,
+            Job::Upload(_) | Job::Seal(_) | Job::Purge(_) | Job::Validate(_) | Job::PlanRestore(_)
+        );
         if touches_node && self.nodes[&at].down_until.is_some() {
             return Err(Trouble::Retry(format!("node {at} does not answer")));
         }
@@ -212,6 +229,24 @@ impl World {
                 node.snapshots.remove(&job.tag);
                 Ok(Fact::SnapshotDropped)
             }
+            Job::ClearSnapshots(job) => {
+                let (gone, kept) = std::mem::take(&mut node.snapshots)
+                    .into_iter()
+                    .partition(|tag| *tag < job.before);
+                node.snapshots = kept;
+                let gone: BTreeSet<SnapshotTag> = gone;
+                let tags = gone.into_iter().collect();
+                Ok(Fact::SnapshotsCleared(SnapshotsCleared { tags }))
+            }
+            Job::Purge(_) => Ok(Fact::Purged(Purged {
+                obstacles: self.remove("PURGE"),
+                ..Purged::default()
+            })),
+            Job::Validate(_) => Ok(Fact::Validated(Validated {
+                obstacles: self.remove("VALIDATE"),
+                sound: true,
+                ..Validated::default()
+            })),
             Job::PlanRestore(job) => Ok(self.plan_restore(job)),
             Job::PrepareNode(_) if over => {
                 let compacting = Vec::new();
@@ -402,6 +437,35 @@ impl World {
         if !sealed(&job.node) || !hosts.iter().all(sealed) {
             self.wrongs
                 .push(format!("snapshot of {} dropped while needed", job.node));
+        }
+    }
+
+    /// Removes objects of the bucket; says what stands in the way.
+    fn remove(&mut self, stage: &str) -> Vec<String> {
+        self.check_purge(stage);
+        let obstacles = match self.chance.happens(self.scenario.faults.purge_blocked) {
+            true => vec!["an object is locked".to_owned()],
+            false => Vec::new(),
+        };
+        self.bucket.purged |= obstacles.is_empty();
+        obstacles
+    }
+
+    /// Nothing goes once another run may begin, and nothing before all of this one is safe.
+    fn check_purge(&mut self, expected: &str) {
+        // A run that begins anew does not know of the purge that its first attempt has begun.
+        let Some(run) = self.run().filter(|_| self.wipes == 0) else {
+            return;
+        };
+        if self.bucket.purged {
+            // There is nothing left to do.
+        } else if run.status().ended() {
+            self.wrongs
+                .push("I2: purged after the run's end".to_owned());
+        } else if run.report().stage != expected {
+            let stage = run.report().stage;
+            self.wrongs
+                .push(format!("I2: purged while the run is at {stage}"));
         }
     }
 

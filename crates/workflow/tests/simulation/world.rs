@@ -5,11 +5,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use protocol::{
-    BackupRequest, ClusterId, Event, Fact, Job, Method, NodeId, RestoreRequest, RunId, SnapshotTag,
-    TaskId, WorkerKind, subject,
+    BackupRequest, ClusterId, DeleteRequest, Event, Fact, Job, Method, NodeId, RestoreRequest,
+    RunId, SnapshotTag, TaskId, ValidateRequest, WorkerKind, subject,
 };
 use uuid::Uuid;
-use workflow::{BackupSpec, RestoreSpec, Run, Spec};
+use workflow::{BackupSpec, Errand, ErrandSpec, RestoreSpec, Run, Spec};
 
 use crate::{
     chance::Chance,
@@ -48,6 +48,8 @@ pub(crate) struct Bucket {
     pub(crate) manifests: BTreeMap<(SnapshotTag, NodeId), Vec<Chunk>>,
     pub(crate) restore_plans: BTreeMap<RunId, Vec<protocol::DcBatches>>,
     pub(crate) undos: BTreeSet<(RunId, NodeId)>,
+    /// Whether all is gone that need not be kept.
+    pub(crate) purged: bool,
     /// The open run's descriptor.
     pub(crate) descriptor: Option<Spec>,
 }
@@ -68,6 +70,9 @@ pub(crate) struct Hand {
     pub(crate) subject: String,
     pub(crate) job: Job,
     pub(crate) stage: Stage,
+    pub(crate) taken_ms: u64,
+    /// How long it may go on with a purge after it was told not to.
+    pub(crate) deaf_ms: u64,
 }
 
 /// How far a worker is with a job.
@@ -103,6 +108,8 @@ pub(crate) struct World {
     pub(crate) verbose: bool,
     /// The user's wish that the run stop.
     pub(crate) control: bool,
+    /// When workers were told of it.
+    pub(crate) control_ms: u64,
     pub(crate) schedulers: [Scheduler; 2],
     pub(crate) scheduler_steps: u64,
     /// The scheduler's step, counted over both, at which it dies.
@@ -129,6 +136,11 @@ pub(crate) fn tag() -> SnapshotTag {
     "sm_20260101000000UTC".parse().expect("a tag")
 }
 
+/// Of a backup before this one.
+fn old() -> SnapshotTag {
+    "sm_20250101000000UTC".parse().expect("a tag")
+}
+
 impl World {
     pub(crate) fn new(seed: u64, scenario: Scenario) -> Self {
         let mut nodes = BTreeMap::new();
@@ -139,7 +151,12 @@ impl World {
                     down_until: None,
                     hung: false,
                     lost: false,
-                    snapshots: BTreeSet::new(),
+                    snapshots: match scenario.work {
+                        Work::Clear => BTreeSet::from([old()]),
+                        Work::Backup | Work::Restore | Work::Delete | Work::Validate => {
+                            BTreeSet::new()
+                        }
+                    },
                     compaction: true,
                 };
                 nodes.insert(node_id(nodes.len() as u64 + 1), node);
@@ -164,6 +181,7 @@ impl World {
             wipes: 0,
             verbose: false,
             control: false,
+            control_ms: 0,
             schedulers: [Scheduler::default(), Scheduler::default()],
             scheduler_steps: 0,
             die_at: None,
@@ -182,6 +200,16 @@ impl World {
         let (origin, task, scout) = (run, TaskId(Uuid::from_u128(9)), node_id(1));
         let location = vec!["s3:backups".parse().expect("a location")];
         let (started_ms, unsettled) = (self.now_ms, false);
+        let errand = |errand| {
+            Run::errand(ErrandSpec {
+                cluster,
+                run,
+                task,
+                errand,
+                scout,
+                started_ms,
+            })
+        };
         match self.scenario.work {
             Work::Backup => {
                 let request = BackupRequest {
@@ -189,7 +217,7 @@ impl World {
                     ..BackupRequest::default()
                 };
                 let (tag, cluster_name) = (tag(), "test".to_owned());
-                let stale = vec!["sm_20250101000000UTC".parse().expect("a tag")];
+                let stale = vec![old()];
                 Run::backup(BackupSpec {
                     cluster,
                     run,
@@ -204,6 +232,23 @@ impl World {
                     unsettled,
                 })
             }
+            Work::Delete => {
+                let request = DeleteRequest {
+                    location,
+                    snapshot_tag: vec![tag()],
+                    force: false,
+                };
+                errand(Errand::Delete(request))
+            }
+            Work::Validate => errand(Errand::Validate(ValidateRequest {
+                location,
+                delete_orphaned_files: true,
+                ..ValidateRequest::default()
+            })),
+            Work::Clear => errand(Errand::Clear {
+                nodes: self.nodes.keys().copied().collect(),
+                before: tag(),
+            }),
             Work::Restore => {
                 let request = RestoreRequest {
                     location,
@@ -300,6 +345,9 @@ impl World {
             | Fact::ChunkStored(_)
             | Fact::Sealed(_)
             | Fact::SnapshotDropped
+            | Fact::Purged(_)
+            | Fact::Validated(_)
+            | Fact::SnapshotsCleared(_)
             | Fact::RestorePlanned(_)
             | Fact::BatchLoaded(_)
             | Fact::NodePutBack
@@ -311,6 +359,16 @@ impl World {
         let due = self.run().map(Run::due).unwrap_or_default();
         !due.iter()
             .any(|job| job.kind() == kind && job.part() == 0 && job.node() == event.node)
+    }
+
+    /// Whether a job may have switched something that only its next copy would tell of: a late one,
+    /// whose worker died with it in hand. See [`World::unawaited`].
+    fn unheard(&self, message: &Message) -> bool {
+        message.attempts > 0
+            && message.job.switches_off()
+            && !self
+                .run()
+                .is_some_and(|run| run.due().contains(&message.job))
     }
 
     /// Goes on until the run has ended.
@@ -431,7 +489,9 @@ impl World {
         }
         if !self.ended() && self.chance.happens(faults.job_lost) {
             let nth = self.chance.index(self.queue.len());
-            if let Some(subject) = self.queue.keys().nth(nth).cloned() {
+            if let Some(subject) = self.queue.keys().nth(nth).cloned()
+                && !self.unheard(&self.queue[&subject])
+            {
                 self.queue.remove(&subject);
             }
         }
@@ -449,7 +509,14 @@ impl World {
             self.control = false;
         }
         if self.chance.happens(faults.stop) {
-            self.control = true;
+            self.tell_workers();
+        }
+    }
+
+    /// Tells the workers to leave off what they have in hand.
+    pub(crate) fn tell_workers(&mut self) {
+        if !self.control {
+            (self.control, self.control_ms) = (true, self.now_ms);
         }
     }
 

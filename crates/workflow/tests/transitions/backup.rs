@@ -1,11 +1,11 @@
 //! A backup, from step to step.
 
-use protocol::{Event, Fact, Job, RunStatus};
+use protocol::{Event, Fact, Job, Purged, RunStatus, WorkerKind};
 use workflow::{Input, Run};
 
 use crate::case::{
     Case, backup_spec, balancing, chunk, cluster, event, failed, found, labels, locations, node,
-    plan_of, run_id, sealed,
+    plan_of, purged, run_id, sealed,
 };
 
 #[test]
@@ -62,8 +62,18 @@ fn a_backup_goes_from_step_to_step() {
     case.tell(1, Fact::SnapshotDropped);
     assert_eq!(case.run.status(), RunStatus::Running);
     case.tell(2, Fact::SnapshotDropped);
+    assert_eq!(
+        (case.due(), case.stage().as_str()),
+        (vec!["purge n1".to_owned()], "PURGE")
+    );
+    case.tell(1, purged());
     assert_eq!(case.end(), (RunStatus::Done, String::new()));
     assert_eq!((case.due(), case.stage().as_str()), (Vec::new(), "DONE"));
+    let removed = case.run.report().removed.expect("it was purged");
+    assert_eq!(
+        (removed.backups, removed.objects, removed.bytes),
+        (2, 80, 4_000)
+    );
 }
 
 #[test]
@@ -110,6 +120,7 @@ fn without_tablets_balancing_is_left_alone() {
     );
     case.tell(1, sealed());
     case.tell(1, Fact::SnapshotDropped);
+    case.tell(1, purged());
     assert_eq!(case.run.status(), RunStatus::Done);
 }
 
@@ -178,6 +189,7 @@ fn a_node_that_is_down_is_left_out_and_named() {
         case.tell(1, fact.clone());
         case.tell(3, fact);
     }
+    case.tell(1, purged());
     assert_eq!(
         case.end(),
         (
@@ -414,6 +426,7 @@ fn a_snapshot_that_cannot_be_dropped_does_not_spoil_the_backup() {
     case.tell(2, failed("drop_snapshot", 0));
     assert_eq!(case.due(), ["drop_snapshot n1"]);
     case.tell(1, Fact::SnapshotDropped);
+    case.tell(1, purged());
     let cause = "the snapshot stays on n2 until the next backup: n2 failed at drop_snapshot: the disk is full";
     assert_eq!(case.end(), (RunStatus::Done, cause.to_owned()));
 }
@@ -435,6 +448,109 @@ fn a_backup_can_be_stopped_until_all_is_published() {
     assert!(dropping.stop());
     let cause = "the snapshot stays on n2 until the next backup: the run was told to stop when all else was done";
     assert_eq!(dropping.end(), (RunStatus::Done, cause.to_owned()));
+}
+
+#[test]
+fn a_purge_names_what_the_driver_is_to_complete() {
+    let due = Case::purging().run.due();
+    let [Job::Purge(purge)] = due.as_slice() else {
+        panic!("{due:?}")
+    };
+    assert_eq!(purge.locations, backup_spec().request.location);
+    // Nothing would go if it were done like this.
+    assert!(purge.tasks.is_empty() && purge.unknown.is_unset());
+}
+
+#[test]
+fn a_purge_comes_only_when_all_else_is_done() {
+    let mut early = Case::dropping();
+    assert!(!early.tell(1, purged()));
+    early.tell_all(1..=2, &Fact::SnapshotDropped);
+    assert_eq!(
+        early.due(),
+        ["purge n1"],
+        "what was told too early counts for nothing"
+    );
+}
+
+#[test]
+fn what_a_purge_could_not_remove_is_told() {
+    let mut case = Case::purging();
+    let obstacles = vec!["node n in s3:b: no".to_owned(), "s3:c: gone".to_owned()];
+    case.tell(
+        1,
+        Fact::Purged(Purged {
+            obstacles,
+            ..Purged::default()
+        }),
+    );
+    let cause = "not all old backups could be removed: node n in s3:b: no; s3:c: gone".to_owned();
+    assert!(case.run.leaves_off(), "a copy of it may be trying still");
+    assert_eq!(case.end(), (RunStatus::Running, cause.clone()));
+    case.tick(100, &[]);
+    assert_eq!(case.end(), (RunStatus::Done, cause));
+}
+
+#[test]
+fn a_purge_that_another_worker_may_still_be_at_is_waited_out() {
+    let mut case = Case::purging();
+    let contended = Purged {
+        contended: true,
+        ..Purged::default()
+    };
+    case.tell(1, Fact::Purged(contended));
+    assert!(case.run.leaves_off());
+    case.tick(100, &[]);
+    assert_eq!(case.end(), (RunStatus::Done, String::new()));
+}
+
+/// A run whose purge gave no good answer asks for nothing, has workers leave off, and ends only when
+/// that has surely reached whoever may still be deleting.
+fn rests(mut case: Case, why: &str) {
+    assert_eq!(case.due(), Vec::<String>::new());
+    assert!(case.run.leaves_off());
+    let remark = format!("old backups stay until the next backup: {why}");
+    assert_eq!(case.end(), (RunStatus::Running, remark.clone()));
+    assert!(!case.tell(1, purged()), "it is too late for that");
+    assert!(!case.stop(), "it ends anyway");
+    case.tick(80, &[]);
+    assert_eq!(case.run.status(), RunStatus::Running);
+    case.tick(20, &[]);
+    assert_eq!(case.end(), (RunStatus::Done, remark));
+    assert!(!case.run.leaves_off());
+    assert_eq!(case.run.report().removed, None);
+}
+
+#[test]
+fn a_purge_without_an_answer_is_waited_out() {
+    let mut failed_for_good = Case::purging();
+    assert!(!failed_for_good.run.leaves_off());
+    failed_for_good.tell(1, failed("purge", 0));
+    rests(failed_for_good, "n1 failed at purge: the disk is full");
+    let mut stopped = Case::purging();
+    assert!(stopped.stop());
+    rests(stopped, "the run was told to stop when all else was done");
+    let mut late = Case::purging();
+    late.tick(2 * 3_600, &[]);
+    rests(late, "n1 did not remove old backups within 2 h");
+    let mut absent = Case::purging();
+    let nobody = [(1, WorkerKind::Upload), (2, WorkerKind::Upload)];
+    absent.tick(90, &nobody);
+    rests(
+        absent,
+        "no uploader on n1 for 90 s: start `thetis node` there",
+    );
+}
+
+#[test]
+fn another_uploader_purges_when_the_first_is_away() {
+    let mut case = Case::purging();
+    case.tick(100, &[(1, WorkerKind::Upload)]);
+    assert_eq!(case.due(), ["purge n2"]);
+    case.tell(2, purged());
+    assert!(case.run.leaves_off(), "the first may be at it again");
+    case.tick(100, &[]);
+    assert_eq!(case.end(), (RunStatus::Done, String::new()));
 }
 
 #[test]
@@ -506,8 +622,9 @@ fn a_run_that_stopped_or_failed_goes_on_as_another() {
 
 #[test]
 fn a_run_that_is_done_does_not_go_on() {
-    let mut case = Case::dropping();
-    case.tell_all(1..=2, &Fact::SnapshotDropped);
+    let mut case = Case::purging();
+    case.tell(1, purged());
+    assert_eq!(case.run.status(), RunStatus::Done);
     assert_eq!(case.run.resume(run_id(2), 9_000_000), None);
 }
 

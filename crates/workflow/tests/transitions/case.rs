@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 
 use protocol::{
-    BackupRequest, BatchLoaded, ChunkStored, ClusterId, DcBatches, Event, Fact, Failed, Indexed,
-    Inspected, Job, Location, Method, NodeId, NodeInfo, NodePrepared, RestorePlanned,
-    RestoreRequest, RunId, RunStatus, Sealed, TableRef, TableSize, TaskId, Unit, WorkerKind,
+    BackupId, BackupRequest, BatchLoaded, ChunkStored, ClusterId, DcBatches, Event, Fact, Failed,
+    Indexed, Inspected, Job, Location, Method, NodeId, NodeInfo, NodePrepared, Purged,
+    RestorePlanned, RestoreRequest, RunId, RunStatus, Sealed, TableRef, TableSize, TaskId, Unit,
+    WorkerKind,
 };
 use uuid::Uuid;
 use workflow::{BackupSpec, Input, RestoreSpec, Run};
@@ -137,6 +138,24 @@ pub(crate) fn sealed() -> Fact {
     })
 }
 
+/// A purge that removed two backups.
+pub(crate) fn purged() -> Fact {
+    let backup = |tag: &str| BackupId {
+        task: TaskId(Uuid::from_u128(9)),
+        tag: tag.parse().expect("a tag"),
+    };
+    Fact::Purged(Purged {
+        backups: vec![
+            backup("sm_20250101000000UTC"),
+            backup("sm_20250102000000UTC"),
+        ],
+        objects: 80,
+        bytes: 4_000,
+        obstacles: Vec::new(),
+        contended: false,
+    })
+}
+
 pub(crate) fn balancing(enabled: bool) -> Fact {
     Fact::BalancingSet { enabled }
 }
@@ -223,6 +242,9 @@ fn label(job: &Job) -> String {
         | Job::Index(_)
         | Job::Seal(_)
         | Job::DropSnapshot(_)
+        | Job::Purge(_)
+        | Job::Validate(_)
+        | Job::ClearSnapshots(_)
         | Job::PlanRestore(_)
         | Job::PrepareNode(_)
         | Job::PutBack(_) => String::new(),
@@ -328,6 +350,13 @@ impl Case {
     pub(crate) fn dropping() -> Self {
         let mut case = Self::sealing();
         case.tell_all(1..=2, &sealed());
+        case
+    }
+
+    /// The same, with all snapshots dropped.
+    pub(crate) fn purging() -> Self {
+        let mut case = Self::dropping();
+        case.tell_all(1..=2, &Fact::SnapshotDropped);
         case
     }
 

@@ -3,7 +3,7 @@
 use protocol::{Fact, RunStatus, WorkerKind};
 use workflow::limit;
 
-use crate::case::{Case, balancing, batches, chunk, found, loaded, prepared};
+use crate::case::{Case, balancing, batches, chunk, found, loaded, prepared, purged};
 
 const SNAPSHOT: WorkerKind = WorkerKind::Snapshot;
 const UPLOAD: WorkerKind = WorkerKind::Upload;
@@ -228,12 +228,14 @@ fn a_snapshot_nobody_can_drop_is_left_with_a_remark() {
     let mut absent = Case::dropping();
     absent.tell(1, Fact::SnapshotDropped);
     absent.tick(100, &[(2, SNAPSHOT)]);
+    absent.tell(1, purged());
     let cause = "the snapshot stays on n2 until the next backup: no snapshot-worker on n2 for 90 s: \
                  start `thetis node` there";
     assert_eq!(absent.end(), (RunStatus::Done, cause.to_owned()));
     let mut late = Case::dropping();
     late.tell(1, Fact::SnapshotDropped);
     late.tick(600, &[]);
+    late.tell(1, purged());
     let cause = "the snapshot stays on n2 until the next backup: n2 did not delete its snapshot within 10 min";
     assert_eq!(late.end(), (RunStatus::Done, cause.to_owned()));
 }

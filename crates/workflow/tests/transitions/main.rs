@@ -2,6 +2,7 @@
 
 mod backup;
 mod case;
+mod errand;
 mod limits;
 mod restore;
 mod shape;
