@@ -12,8 +12,8 @@ use catalog::{
     sstable::{self, Id},
 };
 use futures::{StreamExt as _, TryStreamExt as _, stream};
-use protocol::{BatchLoaded, Fact, LoadBatch, RunId};
-use queue::Context as JobContext;
+use protocol::{BatchLoaded, Control, Fact, LoadBatch, RunId};
+use queue::{Bucket, Context as JobContext};
 use service::telling;
 use store::Store;
 use tracing::{info, warn};
@@ -47,8 +47,14 @@ impl RestoreWorker {
         let Some(batch) = self.planned(&store, &job).await? else {
             return Ok(None);
         };
+        let staging = Staging::below(self.data_dir.path());
+        let place = staging.batch(job.origin, batch.batch)?;
+        if self.is_over(job.run).await? {
+            Staging::clear_batch(&place.dir)?;
+            return Ok(None);
+        }
         let part = format!("any.batch-{}", job.batch);
-        let work = Box::pin(self.bring(&batch, job.origin, ctx));
+        let work = Box::pin(self.bring(&batch, &staging, &place.dir, job.origin, ctx));
         let loaded = telling(&self.queue, job.run, &part, &ctx.alive, work).await?;
         let receipt = BatchReceipt {
             node: self.id,
@@ -84,14 +90,22 @@ impl RestoreWorker {
         Ok(None)
     }
 
+    /// Whether the run was stopped or has ended. Told before the node is put back, so that a batch
+    /// is either outwaited then or learns here that it comes too late.
+    async fn is_over(&self, run: RunId) -> Result<bool, Failure> {
+        let control = self.queue.bucket::<Control>(Bucket::Control);
+        let said = control.get(&run.to_string()).await?;
+        Ok(said.is_some_and(|(Control::Stop, _)| true))
+    }
+
     async fn bring(
         &self,
         batch: &Batch,
+        staging: &Staging,
+        dir: &Path,
         origin: RunId,
         ctx: &JobContext,
     ) -> Result<BatchLoaded, Failure> {
-        let staging = Staging::below(self.data_dir.path());
-        let dir = staging.batch(origin, batch.batch)?;
         let began = Instant::now();
         let source = self.open(&batch.location).await?;
         let mut names = Vec::new();
@@ -114,11 +128,11 @@ impl RestoreWorker {
             .try_collect::<()>()
             .await?;
         for (sstable, name) in batch.sstables.iter().zip(&names) {
-            check(&dir, sstable, name).await?;
+            check(dir, sstable, name).await?;
         }
         let download_ms = millis(began);
-        let load_ms = self.load(&staging, &dir, &batch.table, &names, ctx).await?;
-        Staging::clear_batch(&dir)?;
+        let load_ms = self.load(staging, dir, &batch.table, &names, ctx).await?;
+        Staging::clear_batch(dir)?;
         Ok(BatchLoaded {
             batch: batch.batch,
             files: batch.files(),

@@ -18,6 +18,8 @@ pub(crate) enum Failure {
         #[source]
         cause: store::Error,
     },
+    #[error("cannot ask NATS whether the run is over")]
+    Queue(#[from] queue::Error),
     #[error(transparent)]
     Plan(#[from] catalog::restore::RestoreError),
     #[error(transparent)]
@@ -100,7 +102,7 @@ impl Failure {
         let retry = match self {
             Self::Node(cause) => cause.retry(),
             Self::Store { cause, .. } => cause.retry(),
-            Self::NoSpace { .. } | Self::Left { .. } => true,
+            Self::Queue(_) | Self::NoSpace { .. } | Self::Left { .. } => true,
             Self::File { cause, .. } => cause.kind() == io::ErrorKind::StorageFull,
             Self::NotMine { .. }
             | Self::Plan(_)

@@ -71,6 +71,7 @@ impl RestoreWorker {
         if !staging.is_there()? {
             return Ok(());
         }
+        staging.outwait(origin, ctx).await?;
         let _lock = staging.lock(ctx).await?;
         for mark in staging.marks()? {
             match self.upload_dir(&mark.table).await {

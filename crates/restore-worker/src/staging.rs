@@ -14,15 +14,26 @@ use protocol::{RunId, TableRef};
 use queue::Context as JobContext;
 use rustix::fs::statvfs;
 use serde::{Deserialize, Serialize};
+use tokio::time::{sleep, timeout};
+use tracing::warn;
 
 use crate::failure::Failure;
 
-/// Between two looks at a lock that another worker of the node holds.
+/// Between two looks at a lock that another job of the node holds.
 const LOCK_PAUSE: Duration = Duration::from_millis(200);
+/// How long batches in hand may take to leave off when their run is over. A worker that needs longer
+/// is as good as dead: what it still writes, it writes into a directory that is gone.
+const LEAVE_OFF: Duration = Duration::from_secs(30);
 
 /// The place.
 #[derive(Clone, Debug)]
 pub(crate) struct Staging(PathBuf);
+
+/// A batch's directory in use: the run's is not cleared until this is dropped, or the process dies.
+pub(crate) struct InUse {
+    pub(crate) dir: PathBuf,
+    _run: File,
+}
 
 /// How full a file system is, in bytes.
 pub(crate) struct Space {
@@ -54,27 +65,23 @@ impl Staging {
     }
 
     /// The directory a batch is downloaded to; it is there afterwards.
-    pub(crate) fn batch(&self, origin: RunId, batch: u32) -> Result<PathBuf, Failure> {
-        let dir = self.0.join(origin.to_string()).join(format!("{batch:06}"));
+    ///
+    /// Whoever takes it must ask next whether the run is over: it may have been cleared just before.
+    pub(crate) fn batch(&self, origin: RunId, batch: u32) -> Result<InUse, Failure> {
+        let run = self.run(origin);
+        let dir = run.join(format!("{batch:06}"));
+        // The batch's first: a run's directory goes only when nothing is in it.
         fs::create_dir_all(&dir).map_err(Failure::file("make", &dir))?;
-        Ok(dir)
+        let held = File::open(&run).map_err(Failure::file("open", &run))?;
+        held.lock_shared().map_err(Failure::file("lock", &run))?;
+        Ok(InUse { dir, _run: held })
     }
 
     /// Waits until no other worker of this node loads. Held until the file is dropped, also by the
     /// death of this process. What is locked is the directory: a disk that is full can be cleared.
     pub(crate) async fn lock(&self, ctx: &JobContext) -> Result<File, Failure> {
         fs::create_dir_all(&self.0).map_err(Failure::file("make", &self.0))?;
-        let file = File::open(&self.0).map_err(Failure::file("open", &self.0))?;
-        loop {
-            match file.try_lock() {
-                Ok(()) => return Ok(file),
-                Err(TryLockError::WouldBlock) => {
-                    ctx.alive.moved(0);
-                    tokio::time::sleep(LOCK_PAUSE).await;
-                }
-                Err(TryLockError::Error(e)) => return Err(Failure::file("lock", &self.0)(e)),
-            }
-        }
+        lock(&self.0, ctx).await
     }
 
     /// What was being loaded into `table` when a worker died; `None` if nothing.
@@ -140,10 +147,29 @@ impl Staging {
         Ok(())
     }
 
+    /// Waits until no batch of the run is in hand here, or is given up.
+    pub(crate) async fn outwait(&self, origin: RunId, ctx: &JobContext) -> Result<(), Failure> {
+        let run = self.run(origin);
+        if !run.try_exists().map_err(Failure::file("look for", &run))? {
+            return Ok(());
+        }
+        match timeout(LEAVE_OFF, lock(&run, ctx)).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(Failure::File { cause, .. })) if cause.kind() == io::ErrorKind::NotFound => {}
+            Ok(Err(failure)) => return Err(failure),
+            Err(_) => warn!(run = %run.display(), "a batch in hand has not left off, clearing all the same"),
+        }
+        Ok(())
+    }
+
     /// Removes all that was downloaded for a run.
     pub(crate) fn clear_run(&self, origin: RunId) -> Result<(), Failure> {
-        let dir = self.0.join(origin.to_string());
+        let dir = self.run(origin);
         gone(fs::remove_dir_all(&dir), &dir)
+    }
+
+    fn run(&self, origin: RunId) -> PathBuf {
+        self.0.join(origin.to_string())
     }
 
     /// How full the file system of the data directory is.
@@ -160,6 +186,21 @@ impl Staging {
     fn mark_path(&self, table: &TableRef) -> PathBuf {
         self.0
             .join(format!("loading.{}.{}.json", table.keyspace, table.table))
+    }
+}
+
+/// Waits until nobody else has locked the directory. Locked until the file is dropped.
+async fn lock(dir: &Path, ctx: &JobContext) -> Result<File, Failure> {
+    let file = File::open(dir).map_err(Failure::file("open", dir))?;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) => {
+                ctx.alive.moved(0);
+                sleep(LOCK_PAUSE).await;
+            }
+            Err(TryLockError::Error(e)) => return Err(Failure::file("lock", dir)(e)),
+        }
     }
 }
 

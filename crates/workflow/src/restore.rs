@@ -132,6 +132,11 @@ impl Restore {
         report::of(self)
     }
 
+    /// Whether it puts back what it has changed though not all is loaded.
+    pub(crate) fn gives_up(&self) -> bool {
+        self.life.ended.is_none() && self.life.verdict.is_some()
+    }
+
     /// The job that puts `node` back; none if there is no place where its undo record could be.
     pub(crate) fn put_back(&self, node: NodeId) -> Option<Job> {
         let RestoreSpec {

@@ -183,12 +183,13 @@ impl Run {
     }
 
     /// Whether workers are to leave off what they have in hand, though the run has not ended: it
-    /// waits until it can be sure that they have.
+    /// waits until it can be sure that they have. A restore that has failed waits for that too:
+    /// what is put back, a batch in hand would spoil again.
     #[must_use]
     pub fn leaves_off(&self) -> bool {
         match self {
             Self::Backup(backup) => backup.rests(),
-            Self::Restore(_) => false,
+            Self::Restore(restore) => restore.gives_up(),
             Self::Errand(errand) => errand.rests(),
         }
     }
