@@ -20,7 +20,7 @@ use store::Store;
 use crate::{
     Error,
     listing::{Backup, Listed},
-    reading::Reading,
+    reading::{self, Reading},
 };
 
 /// Directories listed at once.
@@ -153,6 +153,49 @@ pub fn tables<'a>(stores: &'a [Store], backup: &'a Backup, select: &'a Select) -
             looked.buffered(LISTINGS)
         })
         .boxed()
+}
+
+/// How much a backup holds of a table, on all nodes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Held {
+    /// Its files.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// How much a backup holds of each table, by keyspace and table, as its manifests say: nothing but
+/// these is read.
+///
+/// # Errors
+/// The first that stands in the way.
+pub async fn sizes(
+    stores: &[Store],
+    backup: &Backup,
+    select: &Select,
+) -> Result<BTreeMap<(String, String), Held>, Error> {
+    let mut sizes = BTreeMap::<(String, String), Held>::new();
+    for listed in select.nodes(backup) {
+        let filter = select.filter.clone();
+        let taken = reading::visit(
+            &stores[listed.bucket],
+            (&listed.key, listed.bytes),
+            Vec::new(),
+            move |taken, entry| {
+                if filter.takes(&entry.keyspace, &entry.table) {
+                    let files = entry.files.len() as u64;
+                    taken.push(((entry.keyspace, entry.table), files, entry.bytes));
+                }
+                Ok(())
+            },
+        );
+        for (table, files, bytes) in taken.await?.1 {
+            let held = sizes.entry(table).or_default();
+            held.files += files;
+            held.bytes += bytes;
+        }
+    }
+    Ok(sizes)
 }
 
 /// A manifest's tables, and last what is wrong with it, if anything is.

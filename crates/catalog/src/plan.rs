@@ -325,16 +325,17 @@ struct Work {
     replaced: u64,
 }
 
-/// Bytes by table: a table may have several versions.
+/// Bytes by table, and those of them that are skipped: a table may have several versions.
 #[derive(Default)]
-struct Sizes(BTreeMap<(String, String), u64>);
+struct Sizes(BTreeMap<(String, String), (u64, u64)>);
 
 impl Sizes {
     fn into_iter(self) -> impl Iterator<Item = TableSize> {
         let sizes = self.0.into_iter();
-        sizes.map(|((keyspace, table), bytes)| TableSize {
+        sizes.map(|((keyspace, table), (bytes, skipped_bytes))| TableSize {
             table: TableRef { keyspace, table },
             bytes,
+            skipped_bytes,
         })
     }
 }
@@ -347,7 +348,7 @@ impl Work {
         remote: &Remote,
     ) -> Result<(), PlanError> {
         let dir = TableDir::new(frame.owner, &table.keyspace, &table.table, table.version)?;
-        let mut files = Files::new();
+        let (mut files, mut skipped) = (Files::new(), 0);
         for sstable in &table.sstables {
             let bytes = sstable.bytes();
             self.totals.files += sstable.files.len() as u64;
@@ -364,6 +365,7 @@ impl Work {
                 Verdict::Skip => {
                     self.totals.skipped_files += sstable.files.len() as u64;
                     self.totals.skipped_bytes += bytes;
+                    skipped += bytes;
                 }
                 Verdict::Store(replaced) => {
                     self.replaced += replaced.len() as u64;
@@ -380,7 +382,8 @@ impl Work {
         files.sort();
         let bytes = table.sstables.iter().map(SsTable::bytes).sum();
         let name = (table.keyspace.clone(), table.table.clone());
-        *self.sizes.0.entry(name).or_default() += bytes;
+        let size = self.sizes.0.entry(name).or_default();
+        *size = (size.0 + bytes, size.1 + skipped);
         let unit = frame.units.iter().find(|u| u.keyspace == table.keyspace);
         self.index.push(TableEntry {
             replication: unit.map(|unit| match unit.tablets {

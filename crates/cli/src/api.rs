@@ -2,9 +2,16 @@
 //!
 //! Answers are kept as the text they came as, so that `--output json` prints them unchanged.
 
-use std::{error::Error as StdError, time::Duration};
+use std::{
+    error::Error as StdError,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
-use reqwest::{Client, Method, StatusCode, Url, header::CONTENT_TYPE};
+use reqwest::{
+    Certificate, Client, ClientBuilder, Identity, Method, StatusCode, Url,
+    header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue},
+};
 use serde::{
     Deserialize,
     de::{DeserializeOwned, IgnoredAny},
@@ -29,6 +36,48 @@ pub(crate) struct Api {
     http: Client,
 }
 
+/// What to show to be let in, and whom to trust.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Access {
+    pub(crate) token: Option<String>,
+    pub(crate) ca: Option<PathBuf>,
+    pub(crate) cert: Option<PathBuf>,
+    pub(crate) key: Option<PathBuf>,
+}
+
+impl Access {
+    fn prepare(&self, mut builder: ClientBuilder) -> Result<ClientBuilder, Failure> {
+        if let Some(token) = &self.token {
+            let shown = HeaderValue::from_str(&format!("Bearer {token}"));
+            let mut shown = shown.map_err(|_| {
+                Failure::new(Exit::Usage, "the token has characters that no token has")
+            })?;
+            shown.set_sensitive(true);
+            builder = builder.default_headers([(AUTHORIZATION, shown)].into_iter().collect());
+        }
+        if let Some(path) = &self.ca {
+            let all = Certificate::from_pem_bundle(&read(path)?);
+            builder = builder.tls_certs_merge(all.map_err(|e| unfit(path, &e))?);
+        }
+        if let (Some(cert), Some(key)) = (&self.cert, &self.key) {
+            let both = [read(cert)?, read(key)?].concat();
+            let identity = Identity::from_pem(&both).map_err(|e| unfit(cert, &e))?;
+            builder = builder.identity(identity);
+        }
+        Ok(builder)
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, Failure> {
+    std::fs::read(path)
+        .map_err(|e| Failure::new(Exit::Usage, format!("cannot read {}: {e}", path.display())))
+}
+
+fn unfit(path: &Path, cause: &reqwest::Error) -> Failure {
+    let text = format!("{} is not the PEM file expected", path.display());
+    Failure::new(Exit::Usage, text).because(causes(cause))
+}
+
 /// A successful answer, unread.
 #[derive(Clone, Debug)]
 pub(crate) struct Answer {
@@ -48,7 +97,7 @@ struct ErrorBody {
 
 impl Api {
     /// The API at `base`, as in `http://127.0.0.1:5080/api/v1`.
-    pub(crate) fn new(base: Url) -> Result<Self, Failure> {
+    pub(crate) fn new(base: Url, access: &Access) -> Result<Self, Failure> {
         let agent = concat!("thetis/", env!("CARGO_PKG_VERSION"));
         let mut builder = Client::builder()
             .user_agent(agent)
@@ -57,6 +106,7 @@ impl Api {
         if is_loopback(&base) {
             builder = builder.no_proxy();
         }
+        builder = access.prepare(builder)?;
         let http = builder.build().map_err(|e| {
             Failure::new(Exit::Unreachable, "cannot prepare to ask the API").because(causes(&e))
         })?;
@@ -75,6 +125,11 @@ impl Api {
         query: &[(&str, &str)],
     ) -> Result<Answer, Failure> {
         self.ask(Method::GET, path, query, None).await
+    }
+
+    /// Asks for what is at `path` of what `body` describes.
+    pub(crate) async fn get_with(&self, path: &[&str], body: &Value) -> Result<Answer, Failure> {
+        self.ask(Method::GET, path, &[], Some(body)).await
     }
 
     /// Makes something new at `path`.
@@ -244,7 +299,7 @@ mod tests {
     use super::*;
 
     fn api(base: &str) -> Api {
-        Api::new(base.parse().unwrap()).unwrap()
+        Api::new(base.parse().unwrap(), &Access::default()).unwrap()
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! The command line.
 
+use std::{collections::BTreeMap, path::PathBuf};
+
 use clap::{Args, Parser, Subcommand};
 use reqwest::Url;
 use serde_json::{Value, json};
@@ -12,13 +14,17 @@ use crate::{
         bucket::{self, BucketVerb},
         cluster::{self, ClusterVerb},
         completion::CompletionArgs,
+        info::InfoArgs,
         progress::ProgressArgs,
         restore::RestoreArgs,
         serve::ServiceArgs,
         start::StartArgs,
         stop::StopArgs,
+        suspend::{ResumeArgs, SuspendArgs},
         tasks::TasksArgs,
+        update::UpdateArgs,
         version,
+        watch::WatchArgs,
     },
 };
 
@@ -36,6 +42,7 @@ Exit status:
 
 Environment:
   THETIS_API_URL   the API's address, instead of --api-url
+  THETIS_API_TOKEN who you are, instead of --token
   THETIS_CLUSTER   the cluster, instead of --cluster
   THETIS_CONFIG    the configuration file, instead of --config
   NO_COLOR         no colours, if set
@@ -56,6 +63,25 @@ pub(crate) struct Cli {
     #[arg(long, global = true, env = "THETIS_API_URL", hide_env_values = true, value_name = "URL",
         default_value = DEFAULT_URL, value_parser = url, help_heading = GLOBAL)]
     pub(crate) api_url: Url,
+    /// Who you are, where the API asks for that; better in the environment than here
+    #[arg(
+        long,
+        global = true,
+        env = "THETIS_API_TOKEN",
+        hide_env_values = true,
+        value_name = "TOKEN",
+        help_heading = GLOBAL
+    )]
+    pub(crate) token: Option<String>,
+    /// Certificates to trust besides the system's, where the API speaks HTTPS (PEM)
+    #[arg(long, global = true, env = "THETIS_API_CA_FILE", hide_env_values = true, value_name = "FILE", help_heading = GLOBAL)]
+    pub(crate) api_ca_file: Option<PathBuf>,
+    /// The certificate to show there (PEM)
+    #[arg(long, global = true, env = "THETIS_API_CERT_FILE", hide_env_values = true, value_name = "FILE", requires = "api_key_file", help_heading = GLOBAL)]
+    pub(crate) api_cert_file: Option<PathBuf>,
+    /// Its key (PEM)
+    #[arg(long, global = true, env = "THETIS_API_KEY_FILE", hide_env_values = true, value_name = "FILE", requires = "api_cert_file", help_heading = GLOBAL)]
+    pub(crate) api_key_file: Option<PathBuf>,
     /// How to print results: table, json (the API's own) or yaml
     #[arg(long, short, global = true, value_enum, hide_possible_values = true, value_name = "FORMAT",
         default_value = "table", help_heading = GLOBAL)]
@@ -85,15 +111,25 @@ pub(crate) enum Asking {
     /// Back up a cluster, or list its backups
     Backup(Box<BackupArgs>),
     /// Restore the tables of a backup into a cluster that has them
-    Restore(RestoreArgs),
+    Restore(Box<RestoreArgs>),
     /// List the tasks of a cluster
     Tasks(TasksArgs),
     /// See how far a run is: live on a terminal, once elsewhere
     Progress(ProgressArgs),
+    /// Watch the tasks of a cluster and how far their runs are
+    Watch(WatchArgs),
+    /// See what a task does, when, and how its last runs went
+    Info(InfoArgs),
+    /// Change a task
+    Update(UpdateArgs),
     /// Stop a task's run; what it has done is kept
     Stop(StopArgs),
     /// Run a task again, from where its last run was stopped or failed
     Start(StartArgs),
+    /// Keep the tasks of a cluster from running, as for maintenance
+    Suspend(SuspendArgs),
+    /// Let the tasks of a cluster run again
+    Resume(ResumeArgs),
     /// Print the versions of this tool and of the scheduler
     #[command(after_help = version::EXAMPLES)]
     Version,
@@ -131,46 +167,82 @@ pub(crate) enum Running {
     RestoreWorker(ServiceArgs),
 }
 
-/// When a task runs by itself.
+/// How often a run that failed is tried again, and how long after, of a task that runs by itself.
+const RETRIES: (u32, &str) = (3, "10m");
+
+/// When a task runs by itself, and what is noted about it.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Schedule")]
 pub(crate) struct ScheduleArgs {
     /// When it runs: minute, hour, day of month, month, weekday; `@daily`; or `@every 6h`. At once,
     /// and once, when absent
-    #[arg(long, value_name = "CRON", conflicts_with = "wait")]
+    #[arg(long, value_name = "CRON")]
     cron: Option<String>,
-    /// The time zone of --cron, as Europe/Berlin; UTC when absent
-    #[arg(long, value_name = "ZONE", requires = "cron")]
+    /// The time zone of --cron and --window, as Europe/Berlin; UTC when absent
+    #[arg(long, value_name = "ZONE")]
     timezone: Option<String>,
+    /// When it may run: begins and ends in turn, as 23:00,06:00 or SAT-00:00,MON-06:00. What does not
+    /// fit in goes on in the next window
+    #[arg(long, value_name = "TIMES", value_delimiter = ',')]
+    window: Vec<String>,
     /// Not before this, as 2026-01-31T02:00:00Z
-    #[arg(long, value_name = "TIME", conflicts_with = "wait")]
+    #[arg(long, value_name = "TIME")]
     start_date: Option<String>,
-    /// How often a run that failed is tried again
-    #[arg(long, value_name = "COUNT", default_value_t = 3)]
-    num_retries: u32,
-    /// How long to wait before the first time; doubled each time, up to 3 hours
-    #[arg(long, value_name = "SPAN", default_value = "10m")]
-    retry_wait: String,
+    /// How often a run that failed is tried again; 3 times when absent
+    #[arg(long, value_name = "COUNT")]
+    num_retries: Option<u32>,
+    /// How long to wait before the first time; doubled each time, up to 3 hours; 10m when absent
+    #[arg(long, value_name = "SPAN")]
+    retry_wait: Option<String>,
+    /// A note on the task, as team=db; may be repeated
+    #[arg(long, value_name = "KEY=VALUE", value_parser = label)]
+    label: Vec<(String, String)>,
 }
 
 impl ScheduleArgs {
     /// As the API takes it; `null` for a task that runs once and at once, and whose end is awaited by
     /// whoever began it.
     pub(crate) fn body(&self) -> Value {
-        if self.cron.is_none() && self.start_date.is_none() {
+        if self.cron.is_none() && self.start_date.is_none() && self.window.is_empty() {
             return Value::Null;
         }
-        let mut body = json!({"num_retries": self.num_retries, "retry_wait": self.retry_wait});
+        let mut body = json!({"num_retries": RETRIES.0, "retry_wait": RETRIES.1});
+        self.change(&mut body);
+        body
+    }
+
+    /// Puts what is given into a schedule.
+    pub(crate) fn change(&self, schedule: &mut Value) {
         for (key, given) in [
             ("cron", &self.cron),
             ("timezone", &self.timezone),
             ("start_date", &self.start_date),
+            ("retry_wait", &self.retry_wait),
         ] {
             if let Some(given) = given {
-                body[key] = json!(given);
+                schedule[key] = json!(given);
             }
         }
-        body
+        if let Some(count) = self.num_retries {
+            schedule["num_retries"] = json!(count);
+        }
+        if !self.window.is_empty() {
+            schedule["window"] = json!(self.window);
+        }
+    }
+
+    /// The notes.
+    pub(crate) fn labels(&self) -> BTreeMap<&str, &str> {
+        let labels = self.label.iter();
+        labels.map(|(k, v)| (k.as_str(), v.as_str())).collect()
+    }
+}
+
+/// Reads `KEY=VALUE`.
+pub(crate) fn label(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        Some(_) | None => Err("it looks like KEY=VALUE".to_owned()),
     }
 }
 

@@ -27,7 +27,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 use crate::{
-    api::Api,
+    api::{Access, Api},
     args::{Cli, Verb},
     error::{Exit, Failure},
     output::{Output, note},
@@ -46,7 +46,13 @@ pub fn main() -> ExitCode {
         Verb::Running(verb) => verbs::run(Output::new(cli.output), &verb),
         Verb::Asking(verb) => {
             let output = Output::new(cli.output);
-            finish(Api::new(cli.api_url).and_then(|api| {
+            let access = Access {
+                token: cli.token,
+                ca: cli.api_ca_file,
+                cert: cli.api_cert_file,
+                key: cli.api_key_file,
+            };
+            finish(Api::new(cli.api_url, &access).and_then(|api| {
                 let client = Client { api, output };
                 wait(verbs::ask(&client, verb))
             }))

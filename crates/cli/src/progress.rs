@@ -1,6 +1,7 @@
 //! How far a run is: as text, as lines, as bars.
 
 pub(crate) mod bars;
+pub(crate) mod details;
 pub(crate) mod follow;
 mod validation;
 

@@ -1,7 +1,10 @@
 //! What the API answers, as far as tables show it. Fields that are missing are empty, so that other
 //! versions' answers can be read.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
+use serde_json::{Map, Value};
 
 /// `GET /version`.
 #[derive(Debug, Deserialize)]
@@ -35,7 +38,17 @@ pub(crate) struct NodeStatus {
     pub(crate) host: String,
     pub(crate) host_id: String,
     pub(crate) status: String,
+    pub(crate) ssl: bool,
+    pub(crate) cql_status: String,
+    pub(crate) cql_rtt_ms: f64,
+    pub(crate) cql_cause: String,
     pub(crate) rest_status: String,
+    pub(crate) rest_rtt_ms: f64,
+    pub(crate) rest_cause: String,
+    pub(crate) total_ram: u64,
+    pub(crate) uptime: u64,
+    pub(crate) cpu_count: u32,
+    pub(crate) scylla_version: String,
     pub(crate) agent_version: String,
     pub(crate) workers: Vec<Worker>,
 }
@@ -61,6 +74,11 @@ pub(crate) struct Task {
     pub(crate) last_success: Option<String>,
     pub(crate) last_error: Option<String>,
     pub(crate) next_activation: Option<String>,
+    pub(crate) enabled: bool,
+    pub(crate) suspended: bool,
+    pub(crate) schedule: Schedule,
+    pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) properties: Map<String, Value>,
     pub(crate) run_id: Option<String>,
     pub(crate) cause: Option<String>,
 }
@@ -76,6 +94,120 @@ impl Task {
         !self.status.is_empty()
             && (self.status == "NEW" && self.run_id.is_some() || under_way(&self.status))
     }
+}
+
+/// When a task runs.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Schedule {
+    pub(crate) cron: String,
+    pub(crate) interval: String,
+    pub(crate) timezone: String,
+    pub(crate) window: Vec<String>,
+    pub(crate) start_date: Option<String>,
+    pub(crate) num_retries: u64,
+    pub(crate) retry_wait: String,
+}
+
+impl Schedule {
+    /// In a few words.
+    pub(crate) fn text(&self) -> String {
+        let mut words = vec![self.cron.clone()];
+        if !self.interval.is_empty() {
+            words.push(format!("@every {}", self.interval));
+        }
+        if !self.cron.is_empty() && !matches!(self.timezone.as_str(), "" | "UTC") {
+            words.push(self.timezone.clone());
+        }
+        if !self.window.is_empty() {
+            words.push(format!("[{}]", self.window.join(",")));
+        }
+        words.retain(|word| !word.is_empty());
+        words.join(" ")
+    }
+}
+
+/// A task and its runs.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct TaskInfo {
+    pub(crate) task: Task,
+    pub(crate) runs: Vec<Run>,
+}
+
+/// `GET /cluster/{id}/tasks/backup/target`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct BackupTarget {
+    pub(crate) dc: Vec<String>,
+    pub(crate) location: Vec<String>,
+    pub(crate) units: Vec<BackupUnit>,
+    pub(crate) size: u64,
+    pub(crate) method: String,
+    pub(crate) retention: u64,
+    pub(crate) retention_days: u64,
+    pub(crate) hosts: Vec<TargetHost>,
+    pub(crate) uncovered: Vec<String>,
+    pub(crate) estimate: Estimate,
+}
+
+/// A keyspace to back up.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct BackupUnit {
+    pub(crate) keyspace: String,
+    pub(crate) tables: Vec<String>,
+    pub(crate) all_tables: bool,
+}
+
+/// A node to back up.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct TargetHost {
+    pub(crate) host: String,
+    pub(crate) up: bool,
+    pub(crate) size: Option<u64>,
+}
+
+/// What a run would take.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Estimate {
+    pub(crate) seconds: Option<u64>,
+    pub(crate) objects: Option<u64>,
+    pub(crate) cost_requests: Option<f64>,
+    pub(crate) cost_month: Option<f64>,
+    pub(crate) basis: String,
+}
+
+/// `GET /cluster/{id}/tasks/restore/target`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct RestoreTarget {
+    pub(crate) location: Vec<String>,
+    pub(crate) snapshot_tag: String,
+    pub(crate) units: Vec<RestoreUnit>,
+    pub(crate) size: u64,
+    pub(crate) allow_compaction: bool,
+    pub(crate) missing: Vec<String>,
+    pub(crate) estimate: Estimate,
+}
+
+/// A keyspace to restore.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct RestoreUnit {
+    pub(crate) keyspace: String,
+    pub(crate) size: u64,
+    pub(crate) tables: Vec<RestoreTable>,
+}
+
+/// A table to restore.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct RestoreTable {
+    pub(crate) table: String,
+    pub(crate) size: u64,
 }
 
 /// Whether a run of this status is under way. A new one is: the leader has not begun it yet.
@@ -217,6 +349,7 @@ pub(crate) struct Host {
     pub(crate) uploaded: u64,
     pub(crate) skipped: u64,
     pub(crate) failed: u64,
+    pub(crate) keyspaces: Vec<Keyspace>,
     pub(crate) restored_bytes: u64,
     pub(crate) restore_duration: u64,
     pub(crate) downloaded_bytes: u64,
@@ -229,7 +362,18 @@ pub(crate) struct Host {
 pub(crate) struct Keyspace {
     pub(crate) keyspace: String,
     pub(crate) size: u64,
-    pub(crate) tables: Vec<serde::de::IgnoredAny>,
+    pub(crate) tables: Vec<Table>,
+}
+
+/// A table's part of a run.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Table {
+    pub(crate) table: String,
+    pub(crate) size: u64,
+    pub(crate) uploaded: u64,
+    pub(crate) skipped: u64,
+    pub(crate) restored: u64,
 }
 
 /// `GET /cluster/{id}/backups`, an item.

@@ -4,13 +4,18 @@ pub(crate) mod backup;
 pub(crate) mod bucket;
 pub(crate) mod cluster;
 pub(crate) mod completion;
+pub(crate) mod info;
 pub(crate) mod progress;
 pub(crate) mod restore;
 pub(crate) mod serve;
 pub(crate) mod start;
 pub(crate) mod stop;
+pub(crate) mod suspend;
+pub(crate) mod target;
 pub(crate) mod tasks;
+pub(crate) mod update;
 pub(crate) mod version;
+pub(crate) mod watch;
 
 use std::process::ExitCode;
 
@@ -18,7 +23,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     api::Api,
-    args::{Asking, ClusterArg, Running},
+    args::{Asking, ClusterArg, Running, ScheduleArgs},
     error::{Exit, Failure},
     output::{Output, note, print},
     progress::follow::{Watched, verdict},
@@ -52,11 +57,16 @@ pub(crate) async fn ask(client: &Client, verb: Asking) -> Result<(), Failure> {
         Asking::Cluster(verb) => cluster::run(client, verb).await,
         Asking::Status(args) => cluster::status(client, &args).await,
         Asking::Backup(args) => backup::run(client, *args).await,
-        Asking::Restore(args) => restore::run(client, args).await,
+        Asking::Restore(args) => restore::run(client, *args).await,
         Asking::Tasks(args) => tasks::run(client, args).await,
         Asking::Progress(args) => progress::run(client, args).await,
         Asking::Stop(args) => stop::run(client, args).await,
         Asking::Start(args) => start::run(client, args).await,
+        Asking::Watch(args) => watch::run(client, args).await,
+        Asking::Info(args) => info::run(client, args).await,
+        Asking::Update(args) => update::run(client, args).await,
+        Asking::Suspend(args) => suspend::suspend(client, args).await,
+        Asking::Resume(args) => suspend::resume(client, args).await,
         Asking::Version => version::run(client).await,
     }
 }
@@ -182,7 +192,7 @@ pub(crate) fn task(
     kind: &str,
     name: Option<&str>,
     properties: Map<String, Value>,
-    schedule: Value,
+    given: &ScheduleArgs,
 ) -> Value {
     let filled =
         |value: &Value| !value.is_null() && value.as_array().is_none_or(|list| !list.is_empty());
@@ -191,8 +201,12 @@ pub(crate) fn task(
         .filter(|(_, value)| filled(value))
         .collect();
     let mut task = json!({"type": kind, "name": name.unwrap_or_default(), "enabled": true, "properties": properties});
+    let (schedule, labels) = (given.body(), given.labels());
     if !schedule.is_null() {
         task["schedule"] = schedule;
+    }
+    if !labels.is_empty() {
+        task["labels"] = json!(labels);
     }
     task
 }

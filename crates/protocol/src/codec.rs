@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::{Event, Job};
+use crate::{Answer, Audit, Command, Event, Job};
 
 /// The version this build writes. Additions that older builds may skip do not change it.
 pub(crate) const VERSION: &str = "1";
@@ -66,7 +66,7 @@ pub enum DecodeError {
     },
 }
 
-/// A job or an event: what can be sent.
+/// What can be sent: a job, an event, a command and its answer, a note on who changed what.
 pub trait Message: Serialize + DeserializeOwned + JsonSchema {
     /// The message as bytes, in the newest version.
     ///
@@ -106,6 +106,9 @@ pub trait Message: Serialize + DeserializeOwned + JsonSchema {
 
 impl Message for Job {}
 impl Message for Event {}
+impl Message for Command {}
+impl Message for Answer {}
+impl Message for Audit {}
 
 /// What every message has.
 #[derive(Deserialize)]

@@ -26,6 +26,8 @@ pub struct Event {
 pub enum Fact {
     /// The cluster was looked at.
     Inspected(Inspected),
+    /// The node was looked after.
+    Pinged(Pinged),
     /// Tablet balancing is as asked.
     BalancingSet {
         /// Whether it is on.
@@ -74,6 +76,7 @@ impl Fact {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Inspected(_) => "inspected",
+            Self::Pinged(_) => "pinged",
             Self::BalancingSet { .. } => "balancing_set",
             Self::SnapshotTaken => "snapshot_taken",
             Self::Indexed(_) => "indexed",
@@ -96,7 +99,7 @@ impl Fact {
 }
 
 /// What the cluster looks like.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Inspected {
     /// The cluster's name, as its nodes know it.
     pub cluster_name: String,
@@ -107,6 +110,41 @@ pub struct Inspected {
     /// Token ranges without a live replica in the chosen datacenters, one text for each keyspace.
     #[serde(default)]
     pub uncovered: Vec<String>,
+    /// What the chosen tables take on the node that answers, in order of name, if that was asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sizes: Vec<TableSize>,
+}
+
+/// How a node is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Pinged {
+    /// ScyllaDB's version; empty when it does not say.
+    pub scylla_version: String,
+    /// Milliseconds since ScyllaDB was started.
+    pub uptime_ms: u64,
+    /// CPUs of the machine.
+    pub cpus: u32,
+    /// Memory of the machine in bytes.
+    pub memory: u64,
+    /// How the REST API answers.
+    pub rest: Probe,
+    /// How the port for CQL answers.
+    pub cql: Probe,
+    /// Whether that speaks TLS.
+    pub cql_tls: bool,
+}
+
+/// How something answers.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Probe {
+    /// Microseconds from the question to the answer.
+    pub round_trip_us: u64,
+    /// Whether that was too long to wait for an answer.
+    pub timeout: bool,
+    /// What went wrong, for a person; empty if nothing did.
+    pub cause: String,
 }
 
 /// A node of a cluster.
@@ -152,10 +190,29 @@ pub struct TableSize {
     pub table: TableRef,
     /// Its bytes.
     pub bytes: u64,
+    /// Of these, bytes the bucket has already.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub skipped_bytes: u64,
+}
+
+impl TableSize {
+    /// A table of so many bytes.
+    #[must_use]
+    pub fn new(table: TableRef, bytes: u64) -> Self {
+        Self {
+            table,
+            bytes,
+            skipped_bytes: 0,
+        }
+    }
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// A chunk that is in the bucket.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ChunkStored {
     /// Its number.
     pub chunk: u32,
@@ -163,6 +220,9 @@ pub struct ChunkStored {
     pub files: u64,
     /// See `files`.
     pub bytes: u64,
+    /// Bytes of each table in it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tables: Vec<TableSize>,
 }
 
 /// A node's part of a backup, published.
@@ -289,7 +349,7 @@ pub struct NodePrepared {
 }
 
 /// A batch that is in the cluster.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct BatchLoaded {
     /// Its number.
     pub batch: u32,
@@ -301,6 +361,9 @@ pub struct BatchLoaded {
     pub download_ms: u64,
     /// How long the node took to load it, in milliseconds.
     pub load_ms: u64,
+    /// The table it is of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub table: Option<TableRef>,
 }
 
 /// A job that failed for good: trying again would not help, or has been tried enough.

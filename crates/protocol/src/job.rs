@@ -6,7 +6,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{ClusterId, Location, NodeId, Retention, RunId, SnapshotTag, TaskId};
+use crate::{ClusterId, Location, NodeId, Retention, RunId, SnapshotTag, TaskId, TaskKind};
 
 /// Anything that may be asked of a service.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -16,6 +16,8 @@ pub enum Job {
     Request(Request),
     /// Asks a snapshot-worker what the cluster looks like.
     Inspect(Inspect),
+    /// Asks a snapshot-worker how its node is.
+    Ping(Ping),
     /// Asks a snapshot-worker to switch the cluster's tablet balancing.
     SetBalancing(SetBalancing),
     /// Asks a snapshot-worker to take its node's snapshot.
@@ -46,9 +48,10 @@ pub enum Job {
 
 impl Job {
     /// Every kind.
-    pub const KINDS: [&str; 15] = [
+    pub const KINDS: [&str; 16] = [
         "request",
         "inspect",
+        "ping",
         "set_balancing",
         "take_snapshot",
         "index",
@@ -70,6 +73,7 @@ impl Job {
         match self {
             Self::Request(_) => "request",
             Self::Inspect(_) => "inspect",
+            Self::Ping(_) => "ping",
             Self::SetBalancing(_) => "set_balancing",
             Self::TakeSnapshot(_) => "take_snapshot",
             Self::Index(_) => "index",
@@ -94,6 +98,7 @@ impl Job {
             Self::PrepareNode(_) => true,
             Self::Request(_)
             | Self::Inspect(_)
+            | Self::Ping(_)
             | Self::TakeSnapshot(_)
             | Self::Index(_)
             | Self::Upload(_)
@@ -114,6 +119,7 @@ impl Job {
         match self {
             Self::Request(job) => (job.cluster, job.run),
             Self::Inspect(job) => (job.cluster, job.run),
+            Self::Ping(job) => (job.cluster, job.run),
             Self::SetBalancing(job) => (job.cluster, job.run),
             Self::TakeSnapshot(job) => (job.cluster, job.run),
             Self::Index(job) => (job.cluster, job.run),
@@ -136,6 +142,7 @@ impl Job {
         match self {
             Self::Request(_) | Self::LoadBatch(_) => None,
             Self::Inspect(job) => Some(job.node),
+            Self::Ping(job) => Some(job.node),
             Self::SetBalancing(job) => Some(job.node),
             Self::TakeSnapshot(job) => Some(job.node),
             Self::Index(job) => Some(job.node),
@@ -160,6 +167,7 @@ impl Job {
             Self::SetBalancing(job) => u32::from(job.enabled),
             Self::Request(_)
             | Self::Inspect(_)
+            | Self::Ping(_)
             | Self::TakeSnapshot(_)
             | Self::Index(_)
             | Self::Seal(_)
@@ -286,6 +294,23 @@ pub struct ValidateRequest {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ClearRequest {}
 
+/// What a user may say of a suspension.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct SuspendRequest {
+    /// How long it lasts, in milliseconds; until somebody ends it when 0.
+    pub duration_ms: u64,
+    /// Tasks of this type may run all the same.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allow: Option<TaskKind>,
+    /// Whether it fails while something runs, and does not stop that.
+    pub fail_if_running: bool,
+    /// Whether tasks that are started after its end begin anew.
+    pub no_continue: bool,
+    /// Whether tasks that were stopped for it are started at its end.
+    pub start_tasks: bool,
+}
+
 /// A keyspace with the tables of it that a run works on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Unit {
@@ -331,6 +356,22 @@ pub struct Inspect {
     pub keyspace: Vec<String>,
     /// Datacenter globs.
     pub dc: Vec<String>,
+    /// Whether to say how much space the chosen tables take on the node.
+    #[serde(default)]
+    pub sizes: bool,
+}
+
+/// Asks how a node is.
+///
+/// Answered by `pinged`. Changes nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Ping {
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// The run: of nobody, but each job has one.
+    pub run: RunId,
+    /// The node.
+    pub node: NodeId,
 }
 
 /// Asks for the cluster's tablet balancing to be on or off.

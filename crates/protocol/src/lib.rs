@@ -14,6 +14,7 @@
 //! No I/O and no clock. How messages are delivered is `queue`'s, what follows from them `workflow`'s.
 
 mod codec;
+mod command;
 mod event;
 mod id;
 mod job;
@@ -24,17 +25,20 @@ pub mod schema;
 pub mod subject;
 
 pub use codec::{DecodeError, Encoding, Message};
+pub use command::{
+    Answer, Audit, Command, DeleteBackups, NewTask, StartTask, StopTask, TaskProgress,
+};
 pub use event::{
     BatchLoaded, ChunkStored, DcBatches, Event, Fact, Failed, Indexed, Inspected, NodeInfo,
-    NodePrepared, NodeValidated, Purged, RestorePlanned, RunEnded, Sealed, SnapshotsCleared,
-    TableSize, Validated,
+    NodePrepared, NodeValidated, Pinged, Probe, Purged, RestorePlanned, RunEnded, Sealed,
+    SnapshotsCleared, TableSize, Validated,
 };
 pub use id::{ClusterId, InvalidTag, NodeId, RunId, SnapshotTag, TaskId};
 pub use job::{
     BackupId, BackupRequest, ClearRequest, ClearSnapshots, DcNodes, DeleteRequest, DropSnapshot,
-    Index, Inspect, Job, LoadBatch, Method, PlanRestore, PrepareNode, Purge, PutBack, Request,
-    RestoreRequest, Seal, SetBalancing, TableRef, TakeSnapshot, TaskRetention, Unit, Upload,
-    Validate, ValidateRequest,
+    Index, Inspect, Job, LoadBatch, Method, Ping, PlanRestore, PrepareNode, Purge, PutBack,
+    Request, RestoreRequest, Seal, SetBalancing, SuspendRequest, TableRef, TakeSnapshot,
+    TaskRetention, Unit, Upload, Validate, ValidateRequest,
 };
 pub use location::{InvalidLocation, Location, Provider};
 pub use record::{

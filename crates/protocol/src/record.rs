@@ -1,11 +1,14 @@
 //! Records: what services keep in the key-value buckets, and read of each other there.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{BackupRequest, ClusterId, NodeId, RestoreRequest, RunId, TaskId, ValidateRequest};
+use crate::{
+    BackupRequest, ClusterId, NodeId, RestoreRequest, RunId, SuspendRequest, TaskId,
+    ValidateRequest,
+};
 
 /// A registered cluster. Bucket `clusters`, key `<cluster>`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -16,6 +19,9 @@ pub struct Cluster {
     pub name: String,
     /// The address it was registered by.
     pub host: String,
+    /// What its users note about it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
     /// Its nodes when last looked at. Workers find their cluster by these.
     pub nodes: Vec<ClusterNode>,
 }
@@ -43,6 +49,12 @@ pub struct Task {
     /// Its name, for people; may be empty.
     #[serde(default)]
     pub name: String,
+    /// What its users note about it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// The older form of labels.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
     /// Whether it may run.
     pub enabled: bool,
     /// Whether a user deleted it: what is left of it says how long its backups are kept.
@@ -63,6 +75,9 @@ pub struct Task {
     /// See `backup`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub validate: Option<ValidateRequest>,
+    /// See `backup`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suspend: Option<SuspendRequest>,
 }
 
 impl Task {
@@ -73,6 +88,8 @@ impl Task {
             TaskKind::Restore
         } else if self.validate.is_some() {
             TaskKind::Validate
+        } else if self.suspend.is_some() {
+            TaskKind::Suspend
         } else {
             TaskKind::Backup
         }
@@ -118,6 +135,8 @@ pub enum TaskKind {
     /// Deletes snapshots that backups have left on nodes. Its runs belong to no task that is kept.
     #[serde(rename = "clear_snapshots")]
     Clear,
+    /// Keeps a cluster's other tasks from running for a while.
+    Suspend,
 }
 
 impl TaskKind {
@@ -130,6 +149,7 @@ impl TaskKind {
             Self::Delete => "delete_backup",
             Self::Validate => "validate_backup",
             Self::Clear => "clear_snapshots",
+            Self::Suspend => "suspend",
         }
     }
 }
@@ -152,6 +172,8 @@ pub enum RunStatus {
     Stopping,
     /// Stopped by a user. Can be continued.
     Stopped,
+    /// Stopped because its window has closed. Goes on when one opens.
+    Waiting,
     /// Ended well.
     Done,
     /// Ended badly; the cause says why. Can be continued.
@@ -166,7 +188,7 @@ impl RunStatus {
     pub fn ended(self) -> bool {
         match self {
             Self::New | Self::Running | Self::Stopping => false,
-            Self::Stopped | Self::Done | Self::Error | Self::Aborted => true,
+            Self::Stopped | Self::Waiting | Self::Done | Self::Error | Self::Aborted => true,
         }
     }
 
@@ -178,6 +200,7 @@ impl RunStatus {
             Self::Running => "RUNNING",
             Self::Stopping => "STOPPING",
             Self::Stopped => "STOPPED",
+            Self::Waiting => "WAITING",
             Self::Done => "DONE",
             Self::Error => "ERROR",
             Self::Aborted => "ABORTED",
@@ -245,6 +268,8 @@ pub struct Presence {
 pub enum Control {
     /// Leave off at once; nothing more of this run is to be done.
     Stop,
+    /// The same, since the task's window has closed: the run goes on when one opens.
+    Wait,
 }
 
 /// Work in hand that no event tells of yet. Bucket `progress`, key `<run>.<node>.<instance>`.

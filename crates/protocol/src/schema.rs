@@ -3,13 +3,14 @@
 use serde_json::Value;
 
 use crate::{
-    BackupId, BackupRequest, BatchLoaded, ChunkStored, ClearRequest, ClearSnapshots, ClusterId,
-    DcBatches, DcNodes, DeleteRequest, DropSnapshot, Event, Fact, Failed, Index, Indexed, Inspect,
-    Inspected, Job, LoadBatch, Location, Method, NodeId, NodeInfo, NodePrepared, NodeValidated,
-    PlanRestore, PrepareNode, Purge, Purged, PutBack, Request, RestorePlanned, RestoreRequest,
-    Retention, RunEnded, RunId, RunStatus, Seal, Sealed, SetBalancing, SnapshotTag,
-    SnapshotsCleared, TableRef, TableSize, TakeSnapshot, TaskId, TaskRetention, Unit, Upload,
-    Validate, ValidateRequest, Validated,
+    Answer, Audit, BackupId, BackupRequest, BatchLoaded, ChunkStored, ClearRequest, ClearSnapshots,
+    ClusterId, Command, DcBatches, DcNodes, DeleteBackups, DeleteRequest, DropSnapshot, Event,
+    Fact, Failed, Index, Indexed, Inspect, Inspected, Job, LoadBatch, Location, Method, NewTask,
+    NodeId, NodeInfo, NodePrepared, NodeValidated, Ping, Pinged, PlanRestore, PrepareNode, Probe,
+    Purge, Purged, PutBack, Request, RestorePlanned, RestoreRequest, Retention, RunEnded, RunId,
+    RunStatus, Schedule, Seal, Sealed, SetBalancing, SnapshotTag, SnapshotsCleared, StartTask,
+    StopTask, TableRef, TableSize, TakeSnapshot, TaskId, TaskKind, TaskProgress, TaskRetention,
+    Unit, Upload, Validate, ValidateRequest, Validated,
 };
 
 /// The JSON Schema of all jobs.
@@ -28,6 +29,101 @@ pub fn of_jobs() -> Value {
 #[must_use]
 pub fn of_events() -> Value {
     serde_json::to_value(schemars::schema_for!(Event)).expect("a schema is plain data")
+}
+
+/// The JSON Schema of all commands.
+///
+/// # Panics
+/// Never: a schema is plain data.
+#[must_use]
+pub fn of_commands() -> Value {
+    serde_json::to_value(schemars::schema_for!(Command)).expect("a schema is plain data")
+}
+
+/// The JSON Schema of answers to commands.
+///
+/// # Panics
+/// Never: a schema is plain data.
+#[must_use]
+pub fn of_answers() -> Value {
+    serde_json::to_value(schemars::schema_for!(Answer)).expect("a schema is plain data")
+}
+
+/// The JSON Schema of notes on who changed what.
+///
+/// # Panics
+/// Never: a schema is plain data.
+#[must_use]
+pub fn of_audit() -> Value {
+    serde_json::to_value(schemars::schema_for!(Audit)).expect("a schema is plain data")
+}
+
+/// One sample of every kind of command.
+#[must_use]
+pub fn commands() -> Vec<Command> {
+    let properties = |value: Value| value.as_object().cloned().unwrap_or_default();
+    let backup = properties(serde_json::json!({"location": ["s3:backups"], "keyspace": ["shop"]}));
+    let restore =
+        properties(serde_json::json!({"location": ["s3:backups"], "snapshot_tag": tag()}));
+    vec![
+        Command::Backup(NewTask {
+            name: "nightly".into(),
+            schedule: Some(Schedule {
+                cron: "0 2 * * *".into(),
+                timezone: "Europe/Berlin".into(),
+                ..Schedule::default()
+            }),
+            properties: backup,
+            ..NewTask::default()
+        }),
+        Command::Restore(NewTask {
+            properties: restore,
+            ..NewTask::default()
+        }),
+        Command::Validate(NewTask::default()),
+        Command::Delete(DeleteBackups {
+            snapshot_tags: vec![tag().to_string()],
+            ..DeleteBackups::default()
+        }),
+        Command::Start(StartTask {
+            kind: TaskKind::Backup,
+            task: "nightly".into(),
+            resume: true,
+        }),
+        Command::Stop(StopTask {
+            kind: TaskKind::Backup,
+            task: "nightly".into(),
+            disable: false,
+        }),
+        Command::Progress(TaskProgress {
+            kind: TaskKind::Backup,
+            task: "nightly".into(),
+            run: None,
+        }),
+        Command::Tasks,
+    ]
+}
+
+/// A sample of an answer to a command.
+#[must_use]
+pub fn answer() -> Answer {
+    Answer::Answer {
+        status: 404,
+        body: serde_json::json!({"message": "there is no cluster `prod`", "details": "", "trace_id": "6f1e"}),
+    }
+}
+
+/// A sample of a note on who changed what.
+#[must_use]
+pub fn audit() -> Audit {
+    Audit::Asked {
+        at_ms: 1_769_904_000_000,
+        who: "ci".into(),
+        role: "operator".into(),
+        over: "http".into(),
+        request: "PUT /api/v1/cluster/prod/task/backup/nightly/start".into(),
+        status: 200,
+    }
 }
 
 fn id<T: std::str::FromStr<Err: std::fmt::Debug>>(last: &str) -> T {
@@ -178,6 +274,7 @@ pub fn jobs() -> Vec<Job> {
             node,
             keyspace: vec!["shop".into()],
             dc: vec![],
+            sizes: true,
         }),
         Job::SetBalancing(SetBalancing {
             cluster,
@@ -185,6 +282,7 @@ pub fn jobs() -> Vec<Job> {
             node,
             enabled: false,
         }),
+        Job::Ping(Ping { cluster, run, node }),
         Job::TakeSnapshot(TakeSnapshot {
             cluster,
             run,
@@ -316,6 +414,23 @@ pub fn events() -> Vec<Event> {
             }],
             units: vec![shop()],
             uncovered: vec![],
+            sizes: vec![TableSize::new(users(), 1 << 33)],
+        }),
+        Fact::Pinged(Pinged {
+            scylla_version: "2026.1.0".into(),
+            uptime_ms: 90_000,
+            cpus: 8,
+            memory: 64 << 30,
+            rest: Probe {
+                round_trip_us: 1_500,
+                ..Probe::default()
+            },
+            cql: Probe {
+                round_trip_us: 5_000_000,
+                timeout: true,
+                cause: "no answer within 5s".into(),
+            },
+            cql_tls: false,
         }),
         Fact::BalancingSet { enabled: false },
         Fact::SnapshotTaken,
@@ -326,14 +441,15 @@ pub fn events() -> Vec<Event> {
             skipped_files: 90,
             skipped_bytes: 1 << 20,
             tables: vec![TableSize {
-                table: users(),
-                bytes: 1 << 33,
+                skipped_bytes: 1 << 20,
+                ..TableSize::new(users(), 1 << 33)
             }],
         }),
         Fact::ChunkStored(ChunkStored {
             chunk: 7,
             files: 1_152,
             bytes: 1 << 30,
+            tables: vec![TableSize::new(users(), 1 << 30)],
         }),
         Fact::Sealed(Sealed {
             files: 9_000,
@@ -379,10 +495,7 @@ pub fn events() -> Vec<Event> {
                 first: 0,
                 count: 12,
             }],
-            tables: vec![TableSize {
-                table: users(),
-                bytes: 1 << 33,
-            }],
+            tables: vec![TableSize::new(users(), 1 << 33)],
             sstables: 1_000,
             files: 9_000,
             bytes: 1 << 33,
@@ -396,6 +509,7 @@ pub fn events() -> Vec<Event> {
             bytes: 1 << 28,
             download_ms: 1_200,
             load_ms: 3_400,
+            table: Some(users()),
         }),
         Fact::NodePutBack,
         Fact::Failed(Failed {

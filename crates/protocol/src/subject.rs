@@ -5,6 +5,8 @@
 //!   stream holds one message a subject, so a job can wait in the queue only once, however often it
 //!   is published.
 //! * `thetis.event.<kind>.<cluster>.<run>`.
+//! * `thetis.command.<cluster>.<kind>`, the cluster by id or name.
+//! * `thetis.audit.<cluster>`.
 
 use crate::{ClusterId, Event, Job, NodeId, RunId};
 
@@ -15,6 +17,24 @@ pub const EVENTS: &str = "thetis.event.>";
 /// All requests to the scheduler.
 pub const REQUESTS: &str = "thetis.job.request.>";
 
+/// All commands.
+pub const COMMANDS: &str = "thetis.command.*.*";
+/// All notes on who changed what.
+pub const AUDIT: &str = "thetis.audit.>";
+
+/// Where notes go on changes of what `cluster` names in a path; `None` if no cluster is meant.
+#[must_use]
+pub fn of_audit(cluster: Option<&str>) -> String {
+    let token = cluster.filter(|name| is_token(name));
+    format!("thetis.audit.{}", token.unwrap_or("none"))
+}
+
+/// Whether a text can stand between two dots of a subject.
+fn is_token(text: &str) -> bool {
+    let fits = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    !text.is_empty() && text.chars().all(fits)
+}
+
 /// Where `job` goes.
 #[must_use]
 pub fn of_job(job: &Job) -> String {
@@ -23,6 +43,7 @@ pub fn of_job(job: &Job) -> String {
         Job::Request(_) => "scheduler".to_owned(),
         Job::LoadBatch(job) => dc_token(&job.dc),
         Job::Inspect(_)
+        | Job::Ping(_)
         | Job::SetBalancing(_)
         | Job::TakeSnapshot(_)
         | Job::Index(_)

@@ -7,7 +7,7 @@
 
 use std::{fs, path::PathBuf};
 
-use protocol::{Encoding, Event, Job, Message, schema};
+use protocol::{Command, Encoding, Event, Job, Message, schema};
 
 fn folder() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../proto-schemas/v1")
@@ -74,9 +74,21 @@ fn every_event_is_read_and_written_as_its_sample() {
 }
 
 #[test]
+fn every_command_is_read_and_written_as_its_sample() {
+    for command in schema::commands() {
+        sample(&format!("command.{}", command.kind()), &command);
+    }
+    sample("answer", &schema::answer());
+    sample("audit.asked", &schema::audit());
+}
+
+#[test]
 fn the_schemas_are_the_codes() {
     same("job.schema.json", &pretty(&schema::of_jobs()));
     same("event.schema.json", &pretty(&schema::of_events()));
+    same("command.schema.json", &pretty(&schema::of_commands()));
+    same("answer.schema.json", &pretty(&schema::of_answers()));
+    same("audit.schema.json", &pretty(&schema::of_audit()));
 }
 
 #[test]
@@ -85,4 +97,10 @@ fn no_kind_is_without_a_sample() {
     let made: std::collections::BTreeSet<_> = schema::jobs().iter().map(Job::kind).collect();
     assert_eq!(made.len(), kinds(&schema::of_jobs()));
     assert_eq!(schema::events().len(), kinds(&schema::of_events()));
+    assert_eq!(schema::commands().len(), kinds(&schema::of_commands()));
+    let kinds = schema::commands()
+        .iter()
+        .map(Command::kind)
+        .collect::<Vec<_>>();
+    assert_eq!(kinds, Command::KINDS);
 }

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard},
 };
 
-use protocol::{Control, Job, RunId};
+use protocol::{Job, RunId};
 use tokio::{sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
@@ -109,6 +109,7 @@ fn tidies(job: &Job) -> bool {
         | Job::DropSnapshot(_)
         | Job::PutBack(_) => true,
         Job::Inspect(_)
+        | Job::Ping(_)
         | Job::TakeSnapshot(_)
         | Job::Index(_)
         | Job::Upload(_)
@@ -152,9 +153,9 @@ async fn watch_bucket(queue: Queue, runs: Arc<Mutex<Runs>>, current: watch::Send
     let mut changes = queue.watch_raw(Bucket::Control, "");
     while let Some(change) = changes.changes.recv().await {
         match change {
-            Raw::Put { key, value, .. } => {
-                let said = rmp_serde::from_slice::<Control>(&value);
-                if let (Ok(run), Ok(Control::Stop)) = (key.parse(), said) {
+            // Whatever is said of a run, for whatever reason, ends it for its workers.
+            Raw::Put { key, .. } => {
+                if let Ok(run) = key.parse() {
                     stop(&runs, run);
                 }
             }

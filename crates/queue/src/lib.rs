@@ -6,6 +6,7 @@
 //! * [`Queue::lead`]: one leader among replicas. [`Queue::announce`]: which workers live.
 //! * [`Queue::fence`], [`Queue::now_ms`]: what a deletion asks before it does anything.
 //! * [`Queue::ask`], [`Queue::answer`]: questions that want an answer at once.
+//! * [`Queue::commands`], [`Queue::audit`]: what users ask for, and notes on who did.
 //!
 //! # Promises
 //! * A job that was published is done, or ends in a `failed` event, or its run was stopped; unless
@@ -25,6 +26,7 @@
 
 mod ask;
 mod clock;
+mod command;
 mod connect;
 mod consumer;
 mod control;
@@ -46,6 +48,7 @@ mod watch;
 mod work;
 
 pub use ask::AskError;
+pub use command::Commanded;
 pub use connect::Queue;
 pub use consumer::Consumer;
 pub use delivery::ATTEMPTS;

@@ -63,6 +63,8 @@ pub struct Settings {
     pub jobs_mb: u32,
     /// Room for events, in MiB; the oldest go first.
     pub events_mb: u32,
+    /// Room for notes on who changed what, in MiB; the oldest go first.
+    pub audit_mb: u32,
 }
 
 /// Files for TLS, all PEM.
@@ -93,6 +95,7 @@ impl Default for Settings {
             retry_pause_ms: 2_000,
             jobs_mb: 512,
             events_mb: 256,
+            audit_mb: 64,
         }
     }
 }
@@ -113,6 +116,7 @@ impl fmt::Debug for Settings {
             .field("retry_pause_ms", &self.retry_pause_ms)
             .field("jobs_mb", &self.jobs_mb)
             .field("events_mb", &self.events_mb)
+            .field("audit_mb", &self.audit_mb)
             .finish()
     }
 }
@@ -142,8 +146,8 @@ impl Settings {
         if self.ack_wait_secs == 0 || self.stall_secs == 0 || self.retry_pause_ms == 0 {
             return refuse("ack_wait_secs, stall_secs and retry_pause_ms must not be 0");
         }
-        if self.jobs_mb == 0 || self.events_mb == 0 {
-            return refuse("jobs_mb and events_mb must not be 0");
+        if [self.jobs_mb, self.events_mb, self.audit_mb].contains(&0) {
+            return refuse("jobs_mb, events_mb and audit_mb must not be 0");
         }
         if self.user.is_some() != self.password.is_some() {
             return refuse("user and password go together");

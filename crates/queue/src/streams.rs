@@ -17,6 +17,7 @@ use crate::{Error, Settings, error::BoxError};
 
 pub(crate) const JOBS: &str = "JOBS";
 pub(crate) const EVENTS: &str = "EVENTS";
+pub(crate) const AUDIT: &str = "AUDIT";
 
 /// How long an entry of [`Bucket::Leases`] lives without being renewed. The server alone counts
 /// this time, so no two clocks are compared. Long enough for three renewals and short enough that a
@@ -121,7 +122,7 @@ fn now_ms() -> u64 {
 
 /// All there is to be, in order.
 pub(crate) fn all(settings: &Settings) -> Vec<Config> {
-    let mut all = vec![jobs(settings), events(settings)];
+    let mut all = vec![jobs(settings), events(settings), audit(settings)];
     all.extend(Bucket::ALL.map(|bucket| bucket.config(settings.replicas)));
     all
 }
@@ -153,6 +154,22 @@ fn events(settings: &Settings) -> Config {
         discard: DiscardPolicy::Old,
         max_age: 7 * DAY,
         max_bytes: i64::from(settings.events_mb) * MIB,
+        duplicate_window: DUPLICATES,
+        storage: StorageType::File,
+        num_replicas: settings.replicas,
+        ..Config::default()
+    }
+}
+
+/// Notes on who changed what are kept for a year.
+fn audit(settings: &Settings) -> Config {
+    Config {
+        name: AUDIT.to_owned(),
+        subjects: vec![subject::AUDIT.to_owned()],
+        retention: RetentionPolicy::Limits,
+        discard: DiscardPolicy::Old,
+        max_age: 365 * DAY,
+        max_bytes: i64::from(settings.audit_mb) * MIB,
         duplicate_window: DUPLICATES,
         storage: StorageType::File,
         num_replicas: settings.replicas,

@@ -95,7 +95,7 @@ impl RestoreWorker {
     async fn is_over(&self, run: RunId) -> Result<bool, Failure> {
         let control = self.queue.bucket::<Control>(Bucket::Control);
         let said = control.get(&run.to_string()).await?;
-        Ok(said.is_some_and(|(Control::Stop, _)| true))
+        Ok(said.is_some())
     }
 
     async fn bring(
@@ -139,6 +139,7 @@ impl RestoreWorker {
             bytes: batch.bytes(),
             download_ms,
             load_ms,
+            table: Some(batch.table.clone()),
         })
     }
 

@@ -158,6 +158,7 @@ impl RestoreWorker {
             Job::PutBack(job) => self.put_back(job, ctx).await.map(Some),
             Job::Request(_)
             | Job::Inspect(_)
+            | Job::Ping(_)
             | Job::SetBalancing(_)
             | Job::TakeSnapshot(_)
             | Job::Index(_)

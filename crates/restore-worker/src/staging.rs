@@ -157,7 +157,9 @@ impl Staging {
             Ok(Ok(_)) => {}
             Ok(Err(Failure::File { cause, .. })) if cause.kind() == io::ErrorKind::NotFound => {}
             Ok(Err(failure)) => return Err(failure),
-            Err(_) => warn!(run = %run.display(), "a batch in hand has not left off, clearing all the same"),
+            Err(_) => {
+                warn!(run = %run.display(), "a batch in hand has not left off, clearing all the same")
+            }
         }
         Ok(())
     }
@@ -210,5 +212,50 @@ fn gone(removed: io::Result<()>, path: &Path) -> Result<(), Failure> {
         Ok(()) => Ok(()),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(e) => Err(Failure::file("remove", path)(e)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use queue::CancellationToken;
+    use tokio::time::Instant;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_run_is_cleared_only_when_no_batch_of_it_is_in_hand() {
+        let root = tempfile::tempdir().unwrap();
+        let staging = Staging::below(root.path());
+        let (run, ctx) = (
+            RunId::generate(),
+            JobContext::new(1, CancellationToken::new()),
+        );
+        staging.outwait(run, &ctx).await.unwrap();
+        let (one, two) = (
+            staging.batch(run, 1).unwrap(),
+            staging.batch(run, 2).unwrap(),
+        );
+        let dir = two.dir.clone();
+        let began = Instant::now();
+        let work = async {
+            sleep(LOCK_PAUSE / 2).await;
+            drop(one);
+            sleep(LOCK_PAUSE * 2).await;
+            std::fs::write(two.dir.join("file"), "late").unwrap();
+            drop(two);
+        };
+        let clear = async {
+            staging.outwait(run, &ctx).await.unwrap();
+            assert!(
+                std::fs::read(dir.join("file")).is_ok(),
+                "it was not waited for"
+            );
+            staging.clear_run(run).unwrap();
+        };
+        tokio::join!(work, clear);
+        assert!(began.elapsed() < LEAVE_OFF && std::fs::metadata(&dir).is_err());
+        // A batch of another run is no concern.
+        let _other = staging.batch(RunId::generate(), 1).unwrap();
+        staging.outwait(run, &ctx).await.unwrap();
     }
 }

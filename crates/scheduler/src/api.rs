@@ -4,32 +4,50 @@
 
 mod backups;
 mod clusters;
+mod commands;
 mod error;
 mod meta;
 mod runs;
 pub mod shape;
+mod suspended;
+mod targets;
 mod tasks;
+pub(crate) mod tls;
 
 use std::future::IntoFuture as _;
 
+use protocol::Audit;
+use service::Chain;
+use tokio_rustls::TlsAcceptor;
+
 use axum::{
     Router,
-    extract::{Request, State},
-    http::{Method, Uri},
+    extract::{ConnectInfo, Request, State},
+    http::{Method, Uri, header::AUTHORIZATION},
     middleware::{self, Next},
-    response::Response,
+    response::{IntoResponse as _, Response},
     routing::{self, MethodRouter, get, put},
 };
 use queue::CancellationToken;
 use tokio::net::TcpListener;
-use tracing::{Instrument as _, debug, info_span};
+use tracing::{Instrument as _, debug, info, info_span, warn};
 use utoipa::OpenApi;
 
 pub(crate) use error::ApiError;
 pub use error::ErrorBody;
 pub(crate) use shape::*;
 
-use crate::App;
+use self::{
+    commands::OverNats,
+    tls::{Peer, TlsListener},
+};
+use crate::{
+    App,
+    access::{Caller, Role},
+};
+
+/// What all paths begin with.
+const PREFIX: &str = "/api/v1";
 
 /// How long answers under way may take once the service ends.
 const GRACE: std::time::Duration = std::time::Duration::from_secs(10);
@@ -47,6 +65,7 @@ const GRACE: std::time::Duration = std::time::Duration::from_secs(10);
         clusters::list,
         clusters::add,
         clusters::show,
+        clusters::change,
         clusters::remove,
         clusters::status,
         tasks::list,
@@ -56,8 +75,17 @@ const GRACE: std::time::Duration = std::time::Duration::from_secs(10);
         tasks::remove,
         tasks::start,
         tasks::stop,
+        targets::backup,
+        targets::restore,
+        targets::repair,
         runs::history,
         runs::show,
+        runs::events,
+        suspended::show,
+        suspended::change,
+        suspended::details,
+        meta::repairs,
+        meta::repairs_parallel,
         backups::list,
         backups::files::files,
         backups::schema::schema,
@@ -79,14 +107,16 @@ pub fn document() -> utoipa::openapi::OpenApi {
 }
 
 /// All routes.
-fn routes() -> [(&'static str, MethodRouter<App>); 19] {
+fn routes() -> [(&'static str, MethodRouter<App>); 27] {
     [
         ("/api/v1/version", get(meta::version)),
         ("/api/v1/openapi.json", get(meta::openapi)),
         ("/api/v1/clusters", get(clusters::list).post(clusters::add)),
         (
             "/api/v1/cluster/{cluster}",
-            get(clusters::show).delete(clusters::remove),
+            get(clusters::show)
+                .put(clusters::change)
+                .delete(clusters::remove),
         ),
         ("/api/v1/cluster/{cluster}/status", get(clusters::status)),
         (
@@ -112,6 +142,38 @@ fn routes() -> [(&'static str, MethodRouter<App>); 19] {
         (
             "/api/v1/cluster/{cluster}/task/{type}/{task}/{run}",
             get(runs::show),
+        ),
+        (
+            "/api/v1/cluster/{cluster}/task/{type}/{task}/{run}/events",
+            get(runs::events),
+        ),
+        (
+            "/api/v1/cluster/{cluster}/tasks/backup/target",
+            get(targets::backup),
+        ),
+        (
+            "/api/v1/cluster/{cluster}/tasks/restore/target",
+            get(targets::restore),
+        ),
+        (
+            "/api/v1/cluster/{cluster}/tasks/repair/target",
+            get(targets::repair),
+        ),
+        (
+            "/api/v1/cluster/{cluster}/suspended",
+            get(suspended::show).put(suspended::change),
+        ),
+        (
+            "/api/v1/cluster/{cluster}/suspended/details",
+            get(suspended::details),
+        ),
+        (
+            "/api/v1/cluster/{cluster}/repairs/intensity",
+            put(meta::repairs),
+        ),
+        (
+            "/api/v1/cluster/{cluster}/repairs/parallel",
+            put(meta::repairs_parallel),
         ),
         (
             "/api/v1/cluster/{cluster}/backups",
@@ -153,26 +215,52 @@ fn router(app: App) -> Router {
     router
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_method)
+        .layer(middleware::from_fn_with_state(app.clone(), guarded))
         .layer(middleware::from_fn_with_state(app.clone(), observed))
         .with_state(app)
 }
 
-/// Answers on `listener` until `stop`, and then lets answers under way come to their end.
+/// Answers on `listener`, and what comes over NATS, until `stop`; then lets answers under way come to
+/// their end.
 pub(crate) async fn serve(
     app: App,
     listener: TcpListener,
+    tls: Option<TlsAcceptor>,
     stop: CancellationToken,
 ) -> std::io::Result<()> {
     let stopping = stop.clone();
-    let serving = axum::serve(listener, router(app))
-        .with_graceful_shutdown(stop.cancelled_owned())
-        .into_future();
+    let router = router(app.clone());
+    let within = router.clone();
+    let commands = app.queue.commands(stop.clone(), move |commanded| {
+        commands::obey(within.clone(), commanded)
+    });
+    let serving = async {
+        let connected = router.into_make_service_with_connect_info::<Peer>();
+        let stop = stop.cancelled_owned();
+        match tls {
+            None => {
+                let serving = axum::serve(listener, connected);
+                serving.with_graceful_shutdown(stop).into_future().await
+            }
+            Some(tls) => {
+                let serving = axum::serve(TlsListener::new(listener, tls)?, connected);
+                serving.with_graceful_shutdown(stop).into_future().await
+            }
+        }
+    };
     let late = async {
         stopping.cancelled().await;
         tokio::time::sleep(GRACE).await;
     };
+    let served = async {
+        let (served, commanded) = tokio::join!(serving, commands);
+        if let Err(cause) = commanded {
+            warn!(error = %Chain(&cause), "commands over NATS are not heard");
+        }
+        served
+    };
     tokio::select! {
-        served = serving => served,
+        served = served => served,
         () = late => Ok(()),
     }
 }
@@ -186,6 +274,68 @@ async fn observed(State(app): State<App>, request: Request, next: Next) -> Respo
     debug!(%method, path, status, "answered");
     app.metrics.answered(method.as_str(), status);
     response
+}
+
+/// Lets only those through who may ask for it, and notes who asked for a change.
+async fn guarded(State(app): State<App>, request: Request, next: Next) -> Response {
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let below = path.strip_prefix(PREFIX).unwrap_or(&path);
+    let peer = request.extensions().get::<ConnectInfo<Peer>>();
+    let certified = peer.and_then(|ConnectInfo(peer)| peer.certified.clone());
+    let shown = request.headers().get(AUTHORIZATION);
+    let shown = shown.and_then(|shown| shown.to_str().ok());
+    let over = match request.extensions().get::<OverNats>() {
+        Some(_) => "nats",
+        None => "http",
+    };
+    let caller = app.access.caller(shown, certified.as_ref());
+    if below == "/version" {
+        return next.run(request).await;
+    }
+    let takes = Role::for_request(&method, below);
+    let response = match &caller {
+        None => ApiError::unknown_caller().into_response(),
+        Some(caller) if caller.role < takes => {
+            let Caller { name, role } = caller;
+            let message = format!("this takes the role {takes}, and `{name}` is {role}");
+            ApiError::forbidden(message).into_response()
+        }
+        Some(_) => next.run(request).await,
+    };
+    if takes > Role::Viewer {
+        let caller = caller.unwrap_or_else(|| Caller {
+            name: "unknown".to_owned(),
+            role: Role::Viewer,
+        });
+        note(
+            &app,
+            &caller,
+            over,
+            format!("{method} {path}"),
+            response.status().as_u16(),
+        )
+        .await;
+    }
+    response
+}
+
+/// Notes who asked for a change, and what became of it.
+async fn note(app: &App, caller: &Caller, over: &str, request: String, status: u16) {
+    let Caller { name, role } = caller;
+    info!(target: "audit", who = name, %role, over, request, status, "asked for a change");
+    let mut parts = request.split('/').skip_while(|part| *part != "cluster");
+    let cluster = parts.nth(1).map(str::to_owned);
+    let note = Audit::Asked {
+        at_ms: crate::now_ms(),
+        who: name.clone(),
+        role: role.to_string(),
+        over: over.to_owned(),
+        request,
+        status,
+    };
+    if let Err(cause) = app.queue.audit(cluster.as_deref(), &note).await {
+        warn!(error = %Chain(&cause), "who asked for a change is noted in the log only");
+    }
 }
 
 async fn no_such_path(uri: Uri) -> ApiError {

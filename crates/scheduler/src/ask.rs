@@ -3,7 +3,7 @@
 //! Starting writes a new run into bucket `runs` and publishes a request for it, which wakes the
 //! leader. Stopping writes into bucket `control`, which the workers and the leader watch.
 
-use protocol::{Cluster, Control, Job, Request, Retention, RunId, Task};
+use protocol::{Cluster, Control, Job, Request, Retention, RunId, RunStatus, SuspendRequest, Task};
 use store::Error as StoreError;
 
 use crate::{
@@ -11,11 +11,13 @@ use crate::{
     api::ApiError,
     properties::{self, Parts, Wish},
     record::Record,
+    suspend,
 };
 
 /// Says at once why a run cannot begin now, as far as that can be known.
 pub(crate) async fn may_start(app: &App, cluster: &Cluster, task: &Task) -> Result<(), ApiError> {
     let wish = properties::of_task(task).map_err(ApiError::bad)?;
+    suspend::allows(app, cluster, task.kind()).await?;
     let runs = app.ledger.runs(cluster.id).await?;
     let in_the_way = |run: &&Record| {
         let same = run.task == task.id;
@@ -47,6 +49,9 @@ pub(crate) async fn start(
     resume: bool,
 ) -> Result<RunId, ApiError> {
     let wish = properties::of_task(task).map_err(ApiError::bad)?;
+    if let Wish::Suspend(request) = &wish {
+        return suspend_now(app, cluster, task, request).await;
+    }
     let runs = app.ledger.runs(cluster.id).await?;
     // One that never began has nothing to go on from.
     let latest = runs
@@ -61,9 +66,26 @@ pub(crate) async fn start(
     );
     record.resumes = latest
         .filter(|run| resume && run.resumable() && same(run, &wish))
+        .filter(|run| run.fresh(&runs, record.asked_ms, app.config.scheduler.continue_hours))
         .map(|run| run.run);
     submit(app, &record).await?;
     Ok(record.run)
+}
+
+/// A run that is over as soon as it is asked for.
+async fn suspend_now(
+    app: &App,
+    cluster: &Cluster,
+    task: &Task,
+    request: &SuspendRequest,
+) -> Result<RunId, ApiError> {
+    suspend::suspend(app, cluster, request).await?;
+    let (run, now_ms) = (RunId::generate(), crate::now_ms());
+    let wish = Wish::Suspend(request.clone());
+    let mut record = Record::new(cluster.id, task.id, run, wish, now_ms);
+    record.end(RunStatus::Done, "", now_ms);
+    app.ledger.new_run(&record).await?;
+    Ok(run)
 }
 
 /// Writes a run down and wakes the leader.
@@ -75,6 +97,7 @@ pub(crate) async fn submit(app: &App, record: &Record) -> Result<(), ApiError> {
         delete,
         validate,
         clear,
+        suspend: _,
     } = record.parts.clone();
     let request = Request {
         cluster: record.cluster,
@@ -98,18 +121,36 @@ fn same(record: &Record, wish: &Wish) -> bool {
             backup.retention = Retention::default();
             Wish::Backup(backup)
         }
-        other @ (Wish::Restore(_) | Wish::Delete(_) | Wish::Validate(_) | Wish::Clear(_)) => other,
+        other @ (Wish::Restore(_)
+        | Wish::Delete(_)
+        | Wish::Validate(_)
+        | Wish::Clear(_)
+        | Wish::Suspend(_)) => other,
     };
     record.wish().map(plain) == Ok(plain(wish.clone()))
 }
 
 /// Stops the task's run, if one is under way; says which.
 pub(crate) async fn stop(app: &App, task: &Task) -> Result<Option<RunId>, ApiError> {
-    let runs = app.ledger.runs(task.cluster).await?;
-    let Some(open) = runs
-        .iter()
-        .find(|run| run.task == task.id && !run.status.ended())
-    else {
+    let runs = app.ledger.runs_with_revisions(task.cluster).await?;
+    let mut of_task = runs.iter().filter(|(run, _)| run.task == task.id);
+    let latest = of_task.clone().next();
+    if let Some((waiting, revision)) = latest.filter(|(run, _)| run.status == RunStatus::Waiting) {
+        // It has left off already; now it is not gone on with by itself either.
+        let stopped = Record {
+            status: RunStatus::Stopped,
+            waits: false,
+            ..waiting.clone()
+        };
+        if app.ledger.save_run(&stopped, *revision).await?.is_some() {
+            return Ok(Some(stopped.run));
+        }
+        return Err(ApiError::conflict(format!(
+            "run {} goes on just now; try again",
+            stopped.run
+        )));
+    }
+    let Some((open, _)) = of_task.find(|(run, _)| !run.status.ended()) else {
         return Ok(None);
     };
     app.ledger
@@ -119,17 +160,16 @@ pub(crate) async fn stop(app: &App, task: &Task) -> Result<Option<RunId>, ApiErr
     Ok(Some(open.run))
 }
 
-/// Deletes a task with its runs. What it kept its backups by is remembered for as long as the cluster
-/// is, if it has made any.
+/// Deletes a task with its runs; one that is under way is stopped, and goes when it has ended. What the
+/// task kept its backups by is remembered for as long as the cluster is, if it has made any.
 pub(crate) async fn delete(app: &App, task: &Task) -> Result<(), ApiError> {
     let runs = app.ledger.runs(task.cluster).await?;
-    let begun = runs
-        .iter()
-        .any(|run| run.task == task.id && run.work.is_some());
-    if task.backup.is_none() || !begun {
+    let of_task: Vec<&Record> = runs.iter().filter(|run| run.task == task.id).collect();
+    let begun = of_task.iter().any(|run| run.work.is_some());
+    let open: Vec<&&Record> = of_task.iter().filter(|run| !run.status.ended()).collect();
+    if open.is_empty() && (task.backup.is_none() || !begun) {
         return forget(app, task).await;
     }
-    let of_task = ended(&runs, task)?;
     let deleted = Task {
         deleted: true,
         ..task.clone()
@@ -138,7 +178,11 @@ pub(crate) async fn delete(app: &App, task: &Task) -> Result<(), ApiError> {
     let wish = properties::of_task(task).map_err(ApiError::bad)?;
     crate::copies::keep_deleted(app, wish.locations(), &deleted).await;
     app.ledger.save_task(&deleted).await?;
-    for run in of_task {
+    for run in open {
+        let control = &app.ledger.control;
+        control.put(&run.run.to_string(), &Control::Stop).await?;
+    }
+    for run in of_task.into_iter().filter(|run| run.closed) {
         app.ledger.remove_run(run).await?;
     }
     Ok(())

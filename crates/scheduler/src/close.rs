@@ -2,7 +2,7 @@
 //! ended is not closed before nothing of it is left in the queue, its lock is free, and its
 //! descriptor is gone from the bucket.
 
-use protocol::{Control, Event, Fact, RunEnded, RunId, RunStatus};
+use protocol::{Control, Event, Fact, RunEnded, RunId, RunStatus, TaskId};
 use service::Chain;
 use tracing::{Instrument as _, info, warn};
 
@@ -32,11 +32,22 @@ impl Term<'_> {
         } = *record;
         info!(%run, %cluster, task = %record.task, %status, cause = record.cause, "run ended");
         self.app.metrics.ended(record.kind(), status);
+        self.look_again(record.task, status);
         if status == RunStatus::Done && record.parts.backup.is_some() {
             self.app.memory().good(cluster, record.ended_ms);
         }
         let record = open.record.clone();
         self.close(record);
+    }
+
+    /// Looks soon at a task whose run may be followed by another, or goes with the task.
+    fn look_again(&mut self, task: TaskId, status: RunStatus) {
+        let follows = matches!(status, RunStatus::Error | RunStatus::Waiting);
+        let memory = self.app.memory();
+        let task = memory.tasks.iter().find(|known| known.id == task);
+        if task.is_some_and(|task| task.deleted || follows && task.schedule.is_some()) {
+            self.house_ms = 0;
+        }
     }
 
     /// Has a run tidied up after, unless that is under way.

@@ -3,8 +3,8 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use protocol::{
-    Cluster, ClusterId, ClusterNode, Fact, Inspect, Inspected, Job, NodeId, NodeInfo, Presence,
-    RunId, WorkerKind,
+    Cluster, ClusterId, ClusterNode, Fact, Inspect, Inspected, Job, NodeId, NodeInfo, Ping, Pinged,
+    Presence, RunId, WorkerKind,
 };
 use queue::AskError;
 use service::Chain;
@@ -23,17 +23,14 @@ const TRIES: usize = 3;
 
 /// Registers the cluster that `update` names, with all nodes it has now.
 pub(crate) async fn register(app: &App, update: &ClusterUpdate) -> Result<Cluster, ApiError> {
-    let host = update.host.trim();
+    let host = update.host.as_deref().unwrap_or_default().trim();
     if host.is_empty() {
         return Err(ApiError::bad(
             "`host` is missing: give the address of one node of the cluster",
         ));
     }
-    let name = valid_name(if update.name.trim().is_empty() {
-        host
-    } else {
-        update.name.trim()
-    })?;
+    let name = update.name.as_deref().unwrap_or_default().trim();
+    let name = valid_name(if name.is_empty() { host } else { name })?;
     let id = match update.id.as_deref().map(str::trim) {
         None | Some("") => ClusterId::generate(),
         Some(text) => text
@@ -65,12 +62,15 @@ pub(crate) async fn register(app: &App, update: &ClusterUpdate) -> Result<Cluste
             other.name, other.id
         )));
     }
+    staffed(&found.nodes, &workers)?;
     let cluster = Cluster {
         id,
         name,
         host: host.to_owned(),
+        labels: update.labels.clone().unwrap_or_default(),
         nodes,
     };
+    keep_secrets(app, id, update).await?;
     if !app.ledger.new_cluster(&cluster).await? {
         return Err(ApiError::conflict(format!(
             "cluster {} ({id}) is registered already",
@@ -79,6 +79,133 @@ pub(crate) async fn register(app: &App, update: &ClusterUpdate) -> Result<Cluste
     }
     info!(cluster = %id, name = cluster.name, nodes = cluster.nodes.len(), "cluster registered");
     Ok(cluster)
+}
+
+/// Changes what a user may change of a cluster.
+pub(crate) async fn change(
+    app: &App,
+    cluster: &Cluster,
+    update: &ClusterUpdate,
+) -> Result<Cluster, ApiError> {
+    let given = |text: &Option<String>| {
+        let text = text.as_deref().unwrap_or_default().trim();
+        (!text.is_empty()).then(|| text.to_owned())
+    };
+    if let Some(id) = given(&update.id)
+        && id != cluster.id.to_string()
+    {
+        return Err(ApiError::bad(
+            "a cluster's `id` does not change: its backups lie under it; delete it and add it again",
+        ));
+    }
+    let name = given(&update.name)
+        .map(|name| valid_name(&name))
+        .transpose()?;
+    if let Some(name) = &name {
+        let known = app.ledger.clusters().await?;
+        let taken = |other: &&Cluster| other.name == *name && other.id != cluster.id;
+        if let Some(other) = known.iter().find(taken) {
+            return Err(ApiError::conflict(format!(
+                "there is a cluster `{name}` already ({})",
+                other.id
+            )));
+        }
+    }
+    keep_secrets(app, cluster.id, update).await?;
+    let (host, labels) = (given(&update.host), update.labels.clone());
+    let changed = app.ledger.change_cluster(cluster.id, |found| {
+        let before = found.clone();
+        for (field, given) in [(&mut found.name, &name), (&mut found.host, &host)] {
+            if let Some(given) = given {
+                field.clone_from(given);
+            }
+        }
+        if let Some(labels) = &labels {
+            found.labels.clone_from(labels);
+        }
+        *found != before
+    });
+    changed
+        .await?
+        .ok_or_else(|| ApiError::not_found(format!("cluster {} is gone", cluster.name)))
+}
+
+/// Names of credentials that go together: for CQL, for Alternator, and the client's certificate.
+pub(crate) const CREDENTIALS: [&[&str]; 3] = [
+    &["username", "password"],
+    &["alternator_access_key_id", "alternator_secret_access_key"],
+    &["ssl_user_cert_file", "ssl_user_key_file"],
+];
+
+/// Keeps the credentials that are given, encrypted.
+async fn keep_secrets(app: &App, id: ClusterId, update: &ClusterUpdate) -> Result<(), ApiError> {
+    let mut given = update.secrets().peekable();
+    if given.peek().is_none() {
+        return Ok(());
+    }
+    let Some(key) = &*app.key else {
+        let names: Vec<&str> = given.map(|(name, _)| name).collect();
+        return Err(ApiError::bad(format!(
+            "credentials are kept encrypted: set `scheduler.secret_key` in the scheduler's configuration, or leave out {}",
+            names.join(", ")
+        )));
+    };
+    let mut kept = app.ledger.secrets(id).await?.unwrap_or_default();
+    for (name, text) in given {
+        let sealed = key.seal(id, name, text);
+        let sealed =
+            sealed.ok_or_else(|| ApiError::upstream(format!("cannot encrypt `{name}`")))?;
+        kept.0.insert(name.to_owned(), sealed);
+    }
+    Ok(app.ledger.keep_secrets(id, &kept).await?)
+}
+
+/// Forgets credentials.
+pub(crate) async fn forget_secrets(
+    app: &App,
+    cluster: &Cluster,
+    names: &[&str],
+) -> Result<(), ApiError> {
+    let Some(mut kept) = app.ledger.secrets(cluster.id).await? else {
+        return Ok(());
+    };
+    kept.0.retain(|name, _| !names.contains(&name.as_str()));
+    Ok(app.ledger.keep_secrets(cluster.id, &kept).await?)
+}
+
+/// Whether beside each node that is up a worker is connected that takes snapshots.
+fn staffed(nodes: &[NodeInfo], workers: &[Presence]) -> Result<(), ApiError> {
+    let has = |node: &NodeInfo| {
+        let mut all = workers.iter();
+        all.any(|w| w.node == node.node && w.worker == WorkerKind::Snapshot)
+    };
+    let lacking = nodes.iter().filter(|node| node.up && !has(node));
+    let lacking: Vec<&str> = lacking.map(|node| node.address.as_str()).collect();
+    if lacking.is_empty() {
+        return Ok(());
+    }
+    Err(ApiError::bad(format!(
+        "no worker is connected on {} of this cluster: start `thetis node` beside {}, with this NATS as `nats.url`, \
+         and add the cluster again",
+        lacking.join(", "),
+        if lacking.len() == 1 {
+            "that node"
+        } else {
+            "these nodes"
+        }
+    )))
+}
+
+/// How a node is, as the worker beside it finds.
+pub(crate) async fn ping(app: &App, cluster: ClusterId, node: NodeId) -> Result<Pinged, String> {
+    let run = RunId::generate();
+    let job = Job::Ping(Ping { cluster, run, node });
+    let asked = app.queue.ask(&job, LOOK).await;
+    let event = asked.map_err(|cause| Chain(&cause).to_string())?;
+    if let Fact::Pinged(found) = event.fact {
+        return Ok(found);
+    }
+    Err(format!("its worker answered with `{}`", event.fact.kind()))
 }
 
 fn valid_name(name: &str) -> Result<String, ApiError> {
@@ -172,6 +299,7 @@ async fn inspect(app: &App, cluster: ClusterId, node: NodeId) -> Result<Inspecte
         node,
         keyspace: Vec::new(),
         dc: Vec::new(),
+        sizes: false,
     });
     let event = app.queue.ask(&job, LOOK).await?;
     if let Fact::Inspected(found) = event.fact {

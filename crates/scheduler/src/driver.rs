@@ -298,11 +298,14 @@ impl Term<'_> {
         Ok(self.publish(jobs).await == amended)
     }
 
-    /// A user wants a run to stop.
-    pub(crate) async fn told_to_stop(&mut self, key: &str) -> Result<(), Lost> {
+    /// A user wants a run to stop, or its window has closed.
+    pub(crate) async fn told_to_stop(&mut self, key: &str, why: Control) -> Result<(), Lost> {
         let Ok(run) = key.parse::<RunId>() else {
             return Ok(());
         };
+        if let Some(open) = self.open.get_mut(&run) {
+            open.record.waits = why == Control::Wait;
+        }
         self.advance(run, &mut |work| work.apply(&Input::Stop))
             .await
     }

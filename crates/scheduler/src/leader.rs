@@ -10,7 +10,7 @@ use std::{
 };
 
 use futures::StreamExt as _;
-use protocol::{Control, Event, Request, RunId};
+use protocol::{ClusterId, Control, Event, Request, RunId, TaskId};
 use queue::{CancellationToken, Change, Changes, Consumer, Leadership};
 use service::Chain;
 use tokio::{
@@ -28,6 +28,7 @@ use crate::{
     recover::Searched,
     requests::{self, Asked},
     start::Begun,
+    timetable::Agenda,
 };
 
 /// Listeners under this name stand in for each other: what one leader has not folded, the next does.
@@ -36,6 +37,8 @@ const LISTENER: &str = "scheduler";
 const REQUESTS: usize = 4;
 /// Pause after a term that ended badly, so that a lasting trouble does not fill the log.
 const PAUSE: Duration = Duration::from_secs(1);
+/// What is due later than this can wait for a sweep to come closer to it.
+const PERIOD: Duration = Duration::from_secs(60);
 
 /// Why a term ended.
 #[derive(Debug, thiserror::Error)]
@@ -94,8 +97,9 @@ pub(crate) struct Term<'a> {
     pub(crate) lead: &'a Leadership,
     /// Runs under way.
     pub(crate) open: BTreeMap<RunId, Open>,
-    /// Runs whose beginning is being prepared.
-    pub(crate) starting: BTreeSet<RunId>,
+    /// Runs whose beginning is being prepared; each
+    /// with its task, and its cluster if nothing else may run there.
+    pub(crate) starting: BTreeMap<RunId, (TaskId, Option<ClusterId>)>,
     pub(crate) preparing: JoinSet<Begun>,
     /// Runs that cannot be prepared yet.
     pub(crate) waiting: Vec<(Record, queue::Revision, Span)>,
@@ -107,8 +111,12 @@ pub(crate) struct Term<'a> {
     /// Object stores that are being asked what NATS has lost, and whether one did not answer.
     pub(crate) searching: JoinSet<Searched>,
     pub(crate) search_failed: bool,
-    /// When the last look at everything was.
+    /// When the last look at everything was, and when something calls for the next; in milliseconds
+    /// since 1970.
     pub(crate) kept_house: Option<Instant>,
+    pub(crate) house_ms: u64,
+    /// When tasks are due.
+    pub(crate) agenda: Agenda,
 }
 
 /// Events, and whom to tell that they are folded, but for which that are to come again.
@@ -130,7 +138,7 @@ impl<'a> Term<'a> {
             app,
             lead,
             open: BTreeMap::new(),
-            starting: BTreeSet::new(),
+            starting: BTreeMap::new(),
             preparing: JoinSet::new(),
             waiting: Vec::new(),
             closing: BTreeMap::new(),
@@ -139,6 +147,8 @@ impl<'a> Term<'a> {
             searching: JoinSet::new(),
             search_failed: false,
             kept_house: None,
+            house_ms: u64::MAX,
+            agenda: Agenda::default(),
         }
     }
 
@@ -150,16 +160,18 @@ impl<'a> Term<'a> {
             self.app
                 .metrics
                 .open(self.open.values().map(|open| open.record.status));
+            let away = Duration::from_millis(self.agenda.away_ms(crate::now_ms()));
             tokio::select! {
                 biased;
-                Some(change) = inbox.stops.next() => if let Change::Put { key, .. } = change {
-                    self.told_to_stop(&key).await?;
+                Some(change) = inbox.stops.next() => if let Change::Put { key, value, .. } = change {
+                    self.told_to_stop(&key, value).await?;
                 },
                 Some(begun) = self.preparing.join_next() => self.begun(joined(begun)).await?,
                 Some(closed) = self.tidying.join_next() => self.closed(joined(closed)).await?,
                 Some(found) = self.searching.join_next() => self.found(joined(found)).await?,
                 Some((request, asked)) = inbox.requests.recv() => self.requested(request, asked).await?,
                 _ = inbox.timer.tick() => self.sweep().await?,
+                () = sleep(away.min(PERIOD)), if away < PERIOD => self.activate().await?,
                 batch = inbox.events.recv() => {
                     let (events, done) = batch.ok_or(Lost::Deaf)?;
                     let again = self.fold(events).await?;

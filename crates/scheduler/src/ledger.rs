@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 use crate::{
     api::ApiError,
     record::{Lock, Record},
+    secrets::Sealed,
+    suspend::{Suspension, Suspensions},
     timetable::Due,
 };
 
@@ -29,6 +31,8 @@ pub(crate) struct Ledger {
     locks: Kv<Lock>,
     canary: Kv<Canary>,
     dues: Kv<Due>,
+    suspensions: Kv<Suspension>,
+    secrets: Kv<Sealed>,
     pub(crate) control: Kv<Control>,
     progress: Kv<Progress>,
 }
@@ -42,6 +46,8 @@ impl Ledger {
             locks: queue.bucket(Bucket::Runs),
             canary: queue.bucket(Bucket::Runs),
             dues: queue.bucket(Bucket::Runs),
+            suspensions: queue.bucket(Bucket::Runs),
+            secrets: queue.bucket(Bucket::Runs),
             control: queue.bucket(Bucket::Control),
             progress: queue.bucket(Bucket::Progress),
         }
@@ -123,6 +129,8 @@ impl Ledger {
 
     pub(crate) async fn remove_cluster(&self, id: ClusterId) -> Result<(), Error> {
         self.locks.delete(&lock_key(id)).await?;
+        self.suspensions.delete(&suspension_key(id)).await?;
+        self.secrets.delete(&secret_key(id)).await?;
         self.clusters.delete(&id.to_string()).await
     }
 
@@ -326,9 +334,64 @@ impl Ledger {
         }
     }
 
-    /// Whether the run was told to stop.
-    pub(crate) async fn told_to_stop(&self, run: RunId) -> Result<bool, Error> {
-        Ok(self.control.get(&run.to_string()).await?.is_some())
+    /// Whether the run was told to stop, and why.
+    pub(crate) async fn told_to_stop(&self, run: RunId) -> Result<Option<Control>, Error> {
+        let found = self.control.get(&run.to_string()).await?;
+        Ok(found.map(|(control, _)| control))
+    }
+
+    /// The credentials kept for a cluster.
+    pub(crate) async fn secrets(&self, cluster: ClusterId) -> Result<Option<Sealed>, Error> {
+        let found = self.secrets.get(&secret_key(cluster)).await?;
+        Ok(found.map(|(sealed, _)| sealed))
+    }
+
+    pub(crate) async fn keep_secrets(
+        &self,
+        cluster: ClusterId,
+        sealed: &Sealed,
+    ) -> Result<(), Error> {
+        self.secrets
+            .put(&secret_key(cluster), sealed)
+            .await
+            .map(drop)
+    }
+
+    /// All suspensions.
+    pub(crate) async fn suspensions(&self) -> Result<Suspensions, Error> {
+        let listed = self.suspensions.list("suspended").await?.into_iter();
+        let read = listed.filter_map(|(key, suspension, _)| {
+            let cluster = key.rsplit('.').next()?.parse().ok()?;
+            Some((cluster, suspension))
+        });
+        Ok(read.collect())
+    }
+
+    /// The suspension of a cluster, if it is suspended.
+    pub(crate) async fn suspension(
+        &self,
+        cluster: ClusterId,
+    ) -> Result<Option<(Suspension, Revision)>, Error> {
+        self.suspensions.get(&suspension_key(cluster)).await
+    }
+
+    pub(crate) async fn suspend(
+        &self,
+        cluster: ClusterId,
+        suspension: &Suspension,
+    ) -> Result<(), Error> {
+        let key = suspension_key(cluster);
+        self.suspensions.put(&key, suspension).await.map(drop)
+    }
+
+    /// Ends a suspension, unless it was changed since.
+    pub(crate) async fn end_suspension(
+        &self,
+        cluster: ClusterId,
+        revision: Revision,
+    ) -> Result<(), Error> {
+        let key = suspension_key(cluster);
+        self.suspensions.delete_at(&key, revision).await.map(drop)
     }
 
     /// Work in hand of a run: the node's identity as text, and bytes moved.
@@ -361,19 +424,38 @@ impl Ledger {
         self.dues.get(&due_key(cluster, task)).await
     }
 
-    /// Notes up to when they were. If somebody else did meanwhile, that stands.
+    /// Up to when the activations of all tasks were looked after.
+    pub(crate) async fn dues(&self) -> Result<Vec<(TaskId, Due, Revision)>, Error> {
+        let listed = self.dues.list("due").await?.into_iter();
+        let read = listed.filter_map(|(key, due, revision)| {
+            let task = key.rsplit('.').next()?.parse().ok()?;
+            Some((task, due, revision))
+        });
+        Ok(read.collect())
+    }
+
+    /// Notes up to when a task's activations are looked after, whatever was noted before.
+    pub(crate) async fn put_due(
+        &self,
+        cluster: ClusterId,
+        task: TaskId,
+        due: Due,
+    ) -> Result<(), Error> {
+        self.dues.put(&due_key(cluster, task), &due).await.map(drop)
+    }
+
+    /// Notes up to when they were. `None` if somebody else did meanwhile, which stands.
     pub(crate) async fn set_due(
         &self,
         (cluster, task): (ClusterId, TaskId),
         due: Due,
         revision: Option<Revision>,
-    ) -> Result<(), Error> {
+    ) -> Result<Option<Revision>, Error> {
         let key = due_key(cluster, task);
-        let set = match revision {
+        match revision {
             Some(revision) => self.dues.update(&key, &due, revision).await,
             None => self.dues.create(&key, &due).await,
-        };
-        set.map(drop)
+        }
     }
 
     /// Marks the buckets as known.
@@ -391,6 +473,14 @@ fn task_key(cluster: ClusterId, task: TaskId) -> String {
 
 fn due_key(cluster: ClusterId, task: TaskId) -> String {
     format!("due.{cluster}.{task}")
+}
+
+fn secret_key(cluster: ClusterId) -> String {
+    format!("secret.{cluster}")
+}
+
+fn suspension_key(cluster: ClusterId) -> String {
+    format!("suspended.{cluster}")
 }
 
 fn run_key(cluster: ClusterId, run: RunId) -> String {

@@ -17,8 +17,10 @@
 //! is due; if NATS has lost everything, it rebuilds clusters, tasks and open runs from the bucket.
 //!
 //! # Not here
-//! Nodes and data: both are reached through workers alone. Credentials of clusters: there are none.
+//! Nodes and data: both are reached through workers alone. Credentials of clusters are kept, and not
+//! used: nothing here logs in to a node.
 
+mod access;
 mod api;
 mod ask;
 mod checks;
@@ -35,7 +37,9 @@ mod purge;
 mod record;
 mod recover;
 mod requests;
+mod secrets;
 mod start;
+mod suspend;
 mod timetable;
 
 use std::{
@@ -49,12 +53,15 @@ use queue::Queue;
 use service::{Config, Context, Error};
 use store::Stores;
 use tokio::net::TcpListener;
-use tracing::info;
+use tracing::{info, warn};
 use uuid::Uuid;
 
 pub use api::{ErrorBody, document, shape};
 
-use crate::{checks::Checks, ledger::Ledger, metrics::Metrics, record::Record};
+use crate::{
+    access::Access, checks::Checks, ledger::Ledger, metrics::Metrics, record::Record, secrets::Key,
+    suspend::Suspensions,
+};
 
 /// How many ended runs a leader remembers, should NATS lose them.
 const REMEMBERED: usize = 32;
@@ -77,6 +84,9 @@ pub async fn run(ctx: Context) -> Result<(), Error> {
                 e,
             )
         })?;
+    let access = Access::read(&ctx.config)?;
+    let key = Key::read(&ctx.config)?;
+    let tls = api::tls::acceptor(&ctx.config.scheduler.tls)?;
     let queue = Queue::connect(&ctx.config.nats, "thetis-scheduler")
         .await
         .map_err(|e| Error::new("connecting to NATS", e))?;
@@ -85,7 +95,17 @@ pub async fn run(ctx: Context) -> Result<(), Error> {
         .await
         .map_err(|e| Error::new("preparing streams and buckets", e))?;
     let metrics = ctx.registry.register("scheduler", Metrics::register);
-    let app = App::new(queue, stores, Arc::clone(&ctx.config), metrics);
+    let app = App {
+        ledger: Ledger::new(&queue),
+        queue,
+        stores,
+        config: Arc::clone(&ctx.config),
+        checks: Arc::default(),
+        access: Arc::new(access),
+        key: Arc::new(key),
+        metrics: Arc::new(metrics),
+        memory: Arc::default(),
+    };
     let instance = format!(
         "{}-{}",
         std::process::id(),
@@ -95,12 +115,18 @@ pub async fn run(ctx: Context) -> Result<(), Error> {
         .local_addr()
         .map(|a| a.to_string())
         .unwrap_or_default();
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    if app.access.open() && !is_loopback(&listener) {
+        warn!(
+            "anybody who reaches the API may ask for anything: set `scheduler.tokens_file` or `scheduler.tls.client_ca`"
+        );
+    }
     info!(
-        api = format!("http://{address}/api/v1"),
+        api = format!("{scheme}://{address}/api/v1"),
         instance, "serving the API"
     );
     ctx.health.ready(true);
-    let serving = api::serve(app.clone(), listener, ctx.stop.clone());
+    let serving = Box::pin(api::serve(app.clone(), listener, tls, ctx.stop.clone()));
     let (served, ()) = tokio::join!(
         async {
             let served = serving.await;
@@ -112,6 +138,12 @@ pub async fn run(ctx: Context) -> Result<(), Error> {
     served.map_err(|e| Error::new("serving the API", e))
 }
 
+fn is_loopback(listener: &TcpListener) -> bool {
+    listener
+        .local_addr()
+        .is_ok_and(|address| address.ip().is_loopback())
+}
+
 /// What everything in this crate works with. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct App {
@@ -120,23 +152,14 @@ pub(crate) struct App {
     pub(crate) ledger: Ledger,
     pub(crate) config: Arc<Config>,
     pub(crate) checks: Arc<Checks>,
+    pub(crate) access: Arc<Access>,
+    /// What credentials of clusters are encrypted with.
+    pub(crate) key: Arc<Option<Key>>,
     pub(crate) metrics: Arc<Metrics>,
     memory: Arc<Mutex<Memory>>,
 }
 
 impl App {
-    fn new(queue: Queue, stores: Stores, config: Arc<Config>, metrics: Metrics) -> Self {
-        Self {
-            ledger: Ledger::new(&queue),
-            queue,
-            stores,
-            config,
-            checks: Arc::default(),
-            metrics: Arc::new(metrics),
-            memory: Arc::default(),
-        }
-    }
-
     /// Not to be held across an `await`.
     pub(crate) fn memory(&self) -> MutexGuard<'_, Memory> {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
@@ -147,7 +170,8 @@ impl App {
 #[derive(Default)]
 pub(crate) struct Memory {
     pub(crate) clusters: Vec<Cluster>,
-    pub(crate) tasks: Vec<Task>,
+    pub(crate) tasks: Arc<Vec<Task>>,
+    pub(crate) suspended: Suspensions,
     /// When each cluster was last backed up, in milliseconds since 1970.
     pub(crate) good: BTreeMap<ClusterId, u64>,
     /// The last runs that ended.

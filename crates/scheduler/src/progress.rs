@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use protocol::TaskKind;
 use workflow::{Host, Report, Table};
 
 use crate::api::{
@@ -30,7 +31,7 @@ pub(crate) fn backup(report: &Report, in_hand: &[(String, u64)]) -> BackupProgre
         started_at: time(report.started_ms),
         completed_at: report.ended_ms.and_then(time),
         hosts,
-        keyspaces: keyspaces(&report.tables),
+        keyspaces: keyspaces(&report.tables, report),
         files: report.files,
         parts: report.parts,
         parts_done: report.parts_done,
@@ -65,7 +66,7 @@ fn backup_host(report: &Report, host: &Host, in_hand: &[(String, u64)]) -> HostP
         skipped_files: host.files_skipped,
         started_at: time(report.started_ms),
         completed_at: report.ended_ms.and_then(time),
-        keyspaces: Vec::new(),
+        keyspaces: keyspaces(&host.tables, report),
     }
 }
 
@@ -80,6 +81,8 @@ pub(crate) fn restore(report: &Report, in_hand: &[(String, u64)]) -> RestoreProg
         restore_duration: host.load_ms,
         downloaded_bytes: host.restored,
         download_duration: host.download_ms,
+        streamed_bytes: host.restored,
+        stream_duration: host.load_ms,
     });
     RestoreProgress {
         snapshot_tag: tag(report),
@@ -90,7 +93,7 @@ pub(crate) fn restore(report: &Report, in_hand: &[(String, u64)]) -> RestoreProg
         failed: report.failed,
         started_at: time(report.started_ms),
         completed_at: report.ended_ms.and_then(time),
-        keyspaces: keyspaces(&report.tables),
+        keyspaces: keyspaces(&report.tables, report),
         hosts: hosts.collect(),
         views: Vec::new(),
         files: report.files,
@@ -147,20 +150,44 @@ fn tag(report: &Report) -> String {
     tag.map(ToString::to_string).unwrap_or_default()
 }
 
-fn keyspaces(tables: &[Table]) -> Vec<KeyspaceProgress> {
+fn keyspaces(tables: &[Table], report: &Report) -> Vec<KeyspaceProgress> {
+    let restores = report.kind == TaskKind::Restore;
+    let (started_at, ended_at) = (time(report.started_ms), report.ended_ms.and_then(time));
     let mut all: BTreeMap<&str, KeyspaceProgress> = BTreeMap::new();
     for table in tables {
+        let whole = table.done + table.skipped >= table.size;
+        let (uploaded, restored) = match restores {
+            true => (0, table.done),
+            false => (table.done, 0),
+        };
+        let one = TableProgress {
+            table: table.table.clone(),
+            size: table.size,
+            uploaded,
+            skipped: table.skipped,
+            restored,
+            downloaded: restored,
+            started_at: started_at.clone(),
+            completed_at: ended_at.clone().filter(|_| whole),
+            ..TableProgress::default()
+        };
         let keyspace = all
             .entry(&table.keyspace)
             .or_insert_with(|| KeyspaceProgress {
                 keyspace: table.keyspace.clone(),
+                started_at: started_at.clone(),
+                completed_at: ended_at.clone(),
                 ..KeyspaceProgress::default()
             });
-        keyspace.size += table.size;
-        keyspace.tables.push(TableProgress {
-            table: table.table.clone(),
-            size: table.size,
-        });
+        keyspace.size += one.size;
+        keyspace.uploaded += one.uploaded;
+        keyspace.skipped += one.skipped;
+        keyspace.restored += one.restored;
+        keyspace.downloaded += one.downloaded;
+        if !whole {
+            keyspace.completed_at = None;
+        }
+        keyspace.tables.push(one);
     }
     all.into_values().collect()
 }

@@ -4,10 +4,12 @@
 //! Names are ScyllaDB Manager's. Properties this version does not act on are taken at the value
 //! that asks for nothing, and refused at any other.
 
+use std::time::Duration;
+
 use catalog::{Filter, filter::DcFilter};
 use protocol::{
     BackupRequest, ClearRequest, ClusterId, DeleteRequest, Location, Method, RestoreRequest,
-    Retention, Schedule, SnapshotTag, Task, TaskKind, ValidateRequest,
+    Retention, Schedule, SnapshotTag, SuspendRequest, Task, TaskKind, ValidateRequest,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -36,6 +38,15 @@ pub(crate) struct Parts {
     pub(crate) validate: Option<ValidateRequest>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) clear: Option<ClearRequest>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) suspend: Option<SuspendRequest>,
+}
+
+impl Parts {
+    /// Whether it is what tasks are made of.
+    pub(crate) fn is_of_task(&self) -> bool {
+        self.delete.is_none() && self.clear.is_none()
+    }
 }
 
 impl From<Wish> for Parts {
@@ -47,6 +58,7 @@ impl From<Wish> for Parts {
             Wish::Delete(delete) => parts.delete = Some(delete),
             Wish::Validate(validate) => parts.validate = Some(validate),
             Wish::Clear(clear) => parts.clear = Some(clear),
+            Wish::Suspend(suspend) => parts.suspend = Some(suspend),
         }
         parts
     }
@@ -63,6 +75,7 @@ pub(crate) enum Wish {
     Delete(DeleteRequest),
     Validate(ValidateRequest),
     Clear(ClearRequest),
+    Suspend(SuspendRequest),
 }
 
 impl Wish {
@@ -73,6 +86,7 @@ impl Wish {
             TaskKind::Backup => Self::Backup(reader.backup()?),
             TaskKind::Restore => Self::Restore(reader.restore()?),
             TaskKind::Validate => Self::Validate(reader.validate()?),
+            TaskKind::Suspend => Self::Suspend(reader.suspend()?),
             TaskKind::Delete => return Err(ApiError::bad(DELETE_IS_NO_TASK)),
             TaskKind::Clear => return Err(ApiError::bad(CLEAR_IS_NO_TASK)),
         };
@@ -92,6 +106,7 @@ impl Wish {
             parts.delete.map(Self::Delete),
             parts.validate.map(Self::Validate),
             parts.clear.map(Self::Clear),
+            parts.suspend.map(Self::Suspend),
         ];
         let mut wishes = wishes.into_iter().flatten();
         match (wishes.next(), wishes.next()) {
@@ -113,6 +128,7 @@ impl Wish {
         match self {
             Self::Backup(_) | Self::Restore(_) | Self::Delete(_) | Self::Clear(_) => true,
             Self::Validate(validate) => validate.delete_orphaned_files,
+            Self::Suspend(_) => false,
         }
     }
 
@@ -124,6 +140,7 @@ impl Wish {
             Self::Delete(_) => TaskKind::Delete,
             Self::Validate(_) => TaskKind::Validate,
             Self::Clear(_) => TaskKind::Clear,
+            Self::Suspend(_) => TaskKind::Suspend,
         }
     }
 
@@ -134,7 +151,7 @@ impl Wish {
             Self::Restore(restore) => &restore.location,
             Self::Delete(delete) => &delete.location,
             Self::Validate(validate) => &validate.location,
-            Self::Clear(_) => &[],
+            Self::Clear(_) | Self::Suspend(_) => &[],
         }
     }
 
@@ -149,6 +166,7 @@ impl Wish {
             Self::Delete(_) => (&Vec::new(), [].as_slice()),
             Self::Validate(validate) => return check_validation(validate),
             Self::Clear(_) => return Ok(()),
+            Self::Suspend(suspend) => return check_suspension(suspend),
         };
         let locations = self.locations();
         if locations.is_empty() {
@@ -213,6 +231,21 @@ impl Wish {
                 }
             }
             Self::Clear(_) => {}
+            Self::Suspend(suspend) => {
+                if suspend.duration_ms > 0 {
+                    let lasts = Duration::from_millis(suspend.duration_ms);
+                    let text = humantime::format_duration(lasts).to_string();
+                    put("duration", json!(text.replace(' ', "")));
+                }
+                put("allow_task_type", json!(suspend.allow));
+                let policy = match suspend.fail_if_running {
+                    true => FAIL_IF_RUNNING,
+                    false => STOP_RUNNING,
+                };
+                put("suspend_policy", json!(policy));
+                put("no_continue", json!(suspend.no_continue));
+                put("start_tasks", json!(suspend.start_tasks));
+            }
         }
         all
     }
@@ -224,6 +257,7 @@ pub(crate) fn of_task(task: &Task) -> Result<Wish, String> {
         backup: task.backup.clone(),
         restore: task.restore.clone(),
         validate: task.validate.clone(),
+        suspend: task.suspend.clone(),
         ..Parts::default()
     })
 }
@@ -254,7 +288,60 @@ fn check_validation(validate: &ValidateRequest) -> Result<(), String> {
     Ok(())
 }
 
-const KNOWN: &str = "backup, restore and validate_backup";
+/// Tasks are started at the end only if that comes by itself.
+fn check_suspension(suspend: &SuspendRequest) -> Result<(), String> {
+    match suspend.start_tasks && suspend.duration_ms == 0 {
+        true => {
+            Err("start_tasks is for suspensions that end by themselves; give a duration".to_owned())
+        }
+        false => Ok(()),
+    }
+}
+
+/// What to do about what runs when a cluster is suspended.
+pub(crate) const STOP_RUNNING: &str = "stop_running_tasks";
+pub(crate) const FAIL_IF_RUNNING: &str = "fail_if_running_tasks";
+
+/// Reads a suspension's policy: whether it fails while something runs.
+pub(crate) fn policy(text: &str) -> Result<bool, ApiError> {
+    match text {
+        "" | STOP_RUNNING => Ok(false),
+        FAIL_IF_RUNNING => Ok(true),
+        other => Err(ApiError::bad(format!(
+            "`suspend_policy` is `{other}`; it can be `{STOP_RUNNING}` or `{FAIL_IF_RUNNING}`"
+        ))),
+    }
+}
+
+/// Reads the type of task that may run while a cluster is suspended.
+pub(crate) fn allowed(text: &str) -> Result<Option<TaskKind>, ApiError> {
+    match text {
+        "" => Ok(None),
+        text => kind(text)
+            .map(Some)
+            .map_err(|e| ApiError::bad(format!("`allow_task_type`: {}", e.message()))),
+    }
+}
+
+const KNOWN: &str = "backup, restore, validate_backup and suspend";
+
+/// Types of tasks that ScyllaDB Manager has and Thetis has not.
+const MANAGERS: [&str; 6] = [
+    "repair",
+    "tablet_repair",
+    "1_1_restore",
+    "healthcheck_cql",
+    "healthcheck_rest",
+    "healthcheck_alternator",
+];
+
+/// The kind of task a filter names; `None` for one there never are any of here.
+pub(crate) fn kind_of_filter(text: &str) -> Result<Option<TaskKind>, ApiError> {
+    match MANAGERS.contains(&text) || text == "healthcheck" {
+        true => Ok(None),
+        false => kind(text).map(Some),
+    }
+}
 
 /// The kind of task a path or body names.
 pub(crate) fn kind(text: &str) -> Result<TaskKind, ApiError> {
@@ -262,13 +349,12 @@ pub(crate) fn kind(text: &str) -> Result<TaskKind, ApiError> {
         "backup" => Ok(TaskKind::Backup),
         "restore" => Ok(TaskKind::Restore),
         "validate_backup" => Ok(TaskKind::Validate),
+        "suspend" => Ok(TaskKind::Suspend),
         "delete_backup" => Err(ApiError::bad(DELETE_IS_NO_TASK)),
         "clear_snapshots" => Err(ApiError::bad(CLEAR_IS_NO_TASK)),
-        "repair" | "healthcheck" | "1_1_restore" | "tablet_repair" | "suspend" => {
-            Err(ApiError::not_yet(format!(
-                "tasks of type `{text}` are not there yet; known are {KNOWN}"
-            )))
-        }
+        text if MANAGERS.contains(&text) || text == "healthcheck" => Err(ApiError::not_yet(
+            format!("tasks of type `{text}` are not there yet; known are {KNOWN}"),
+        )),
         other => Err(ApiError::bad(format!(
             "there is no task type `{other}`; known are {KNOWN}"
         ))),
@@ -297,12 +383,7 @@ pub(crate) fn schedule(given: Option<&Given>) -> Result<Option<Schedule>, ApiErr
     };
     timetable::read(&schedule)
         .map_err(|cause| ApiError::bad(format!("`schedule.{}`: {}", cause.field, cause.cause)))?;
-    match schedule.window.is_empty() {
-        true => Ok(Some(schedule)),
-        false => Err(ApiError::not_yet(
-            "windows are not there yet (`schedule.window` is set): leave it out",
-        )),
-    }
+    Ok(Some(schedule))
 }
 
 /// Takes properties one by one, and then says which are left.
@@ -372,6 +453,18 @@ impl<'a> Reader<'a> {
         self.only("unpin_agent_cpu", &[json!(false)]);
         self.only("dc_mapping", &[json!({}), json!([]), json!("")]);
         self.only("continue", &[json!(true)]);
+        Ok(request)
+    }
+
+    fn suspend(&mut self) -> Result<SuspendRequest, ApiError> {
+        let request = SuspendRequest {
+            duration_ms: self.duration("duration")?,
+            allow: allowed(&self.text("allow_task_type")?.unwrap_or_default())?,
+            fail_if_running: policy(&self.text("suspend_policy")?.unwrap_or_default())?,
+            no_continue: self.flag("no_continue")?,
+            start_tasks: self.flag("start_tasks")?,
+        };
+        self.only("resume", &[json!(false)]);
         Ok(request)
     }
 
@@ -447,6 +540,25 @@ impl<'a> Reader<'a> {
                 "property `{key}` is {other}; it must be a text"
             ))),
         }
+    }
+
+    /// A span of time, as `1h30m`; in milliseconds, 0 if there is none.
+    fn duration(&mut self, key: &str) -> Result<u64, ApiError> {
+        let Some(text) = self.text(key)? else {
+            return Ok(0);
+        };
+        let read = match text.as_str() {
+            "0" => Ok(Duration::ZERO),
+            text => humantime::parse_duration(text),
+        };
+        let read = read
+            .ok()
+            .and_then(|read| u64::try_from(read.as_millis()).ok());
+        read.ok_or_else(|| {
+            ApiError::bad(format!(
+                "property `{key}` is `{text}`; it must be a span of time, as 30m or 1h30m"
+            ))
+        })
     }
 
     fn texts(&mut self, key: &str) -> Result<Vec<String>, ApiError> {
@@ -586,12 +698,10 @@ mod tests {
             all.as_object_mut()
                 .unwrap()
                 .extend(more.as_object().unwrap().clone());
-            match read(TaskKind::Backup, all).unwrap() {
-                Wish::Backup(backup) => backup.retention,
-                Wish::Restore(_) | Wish::Delete(_) | Wish::Validate(_) | Wish::Clear(_) => {
-                    panic!("a backup")
-                }
-            }
+            let Wish::Backup(backup) = read(TaskKind::Backup, all).unwrap() else {
+                panic!("a backup")
+            };
+            backup.retention
         };
         let of = |retention, retention_days, keep_daily| Retention {
             retention,
@@ -687,10 +797,6 @@ mod tests {
             (|g| g.num_retries = -1, "`schedule.num_retries`"),
             (|g| g.retry_wait = "a while".into(), "`schedule.retry_wait`"),
             (|g| g.window = vec!["MON-00:00".into()], "`schedule.window`"),
-            (
-                |g| g.window = vec!["01:00".into(), "02:00".into()],
-                "not there yet",
-            ),
         ] {
             let said = read(change).unwrap_err();
             assert!(said.contains(named), "{said}");

@@ -38,6 +38,8 @@ pub(crate) struct Record {
     pub(crate) epoch: u64,
     /// Whether all is tidied up after its end.
     pub(crate) closed: bool,
+    /// Whether it was stopped because its window has closed.
+    pub(crate) waits: bool,
     /// The run's course; `None` before it began.
     pub(crate) work: Option<Run>,
 }
@@ -63,6 +65,8 @@ struct Wire {
     epoch: u64,
     #[serde(default)]
     closed: bool,
+    #[serde(default)]
+    waits: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     spec: Option<Spec>,
     /// JSON, compressed.
@@ -84,6 +88,7 @@ impl From<Record> for Wire {
             ended_ms: record.ended_ms,
             epoch: record.epoch,
             closed: record.closed,
+            waits: record.waits,
             spec: record.work.as_ref().map(Run::spec),
             work: record.work.as_ref().map(Packed::new).unwrap_or_default(),
         }
@@ -107,6 +112,7 @@ impl From<Wire> for Record {
             ended_ms: wire.ended_ms,
             epoch: wire.epoch,
             closed: wire.closed,
+            waits: wire.waits,
             work: work.or_else(|| wire.spec.filter(|_| !wire.status.ended()).map(Run::rebuild)),
             status: wire.status,
         }
@@ -177,6 +183,7 @@ impl Record {
             ended_ms: 0,
             epoch: 0,
             closed: false,
+            waits: false,
             work: None,
         }
     }
@@ -225,6 +232,9 @@ impl Record {
         let Some(work) = &self.work else { return false };
         let ended = work.status().ended() && !self.status.ended();
         self.status = work.status();
+        if self.waits && self.status == RunStatus::Stopped {
+            self.status = RunStatus::Waiting;
+        }
         work.cause().clone_into(&mut self.cause);
         if ended {
             self.ended_ms = now_ms;
@@ -256,12 +266,21 @@ impl Record {
         !self.status.ended() && stage.as_deref() == Some("PURGE")
     }
 
+    /// Whether what it has begun is new enough to go on with: snapshots of a backup hold disk space for
+    /// as long as they are kept. `runs` are those of its cluster; 0 hours are for ever.
+    pub(crate) fn fresh(&self, runs: &[Self], now_ms: u64, hours: u32) -> bool {
+        let origin = self.origin();
+        let first = runs.iter().find(|run| run.run == origin).unwrap_or(self);
+        let age_ms = now_ms.saturating_sub(first.asked_ms);
+        self.parts.backup.is_none() || hours == 0 || age_ms <= u64::from(hours) * 3_600_000
+    }
+
     /// Whether it can be continued, as far as it alone tells.
     pub(crate) fn resumable(&self) -> bool {
         self.work.is_some()
             && (self.parts.backup.is_some() || self.parts.restore.is_some())
             && match self.status {
-                RunStatus::Stopped | RunStatus::Error => true,
+                RunStatus::Stopped | RunStatus::Waiting | RunStatus::Error => true,
                 RunStatus::New
                 | RunStatus::Running
                 | RunStatus::Stopping
@@ -388,5 +407,8 @@ pub(crate) mod tests {
         assert!(record.follow(7));
         assert_eq!((record.status, record.ended_ms), (RunStatus::Stopped, 7));
         assert!(!record.follow(9) && record.resumable());
+        record.waits = true;
+        assert!(!record.follow(9) && record.resumable());
+        assert_eq!(record.status, RunStatus::Waiting);
     }
 }

@@ -4,6 +4,8 @@
 //! copies in the object stores say what was there: in those the configuration names, and in those
 //! this process knows of.
 
+use std::sync::Arc;
+
 use protocol::{ClearRequest, Cluster, Location, Task};
 use service::Chain;
 use tokio::time::{Duration, Instant};
@@ -17,6 +19,7 @@ use crate::{
     leader::{Lost, Term},
     properties::Wish,
     record::Record,
+    timetable::Agenda,
 };
 
 /// How often everything is looked at, beside what is under way.
@@ -31,6 +34,9 @@ impl Term<'_> {
     /// Takes over what other leaders have left.
     pub(crate) async fn take_over(&mut self) -> Result<(), Lost> {
         self.remember().await?;
+        let ledger = &self.app.ledger;
+        let dues = self.insist("look at what is due", || ledger.dues()).await?;
+        self.agenda = Agenda::new(dues);
         self.keep_house().await?;
         info!(
             epoch = self.lead.epoch(),
@@ -61,10 +67,13 @@ impl Term<'_> {
         for run in open {
             self.sweep_run(run, alive.as_ref()).await?;
         }
+        self.close_windows().await?;
+        self.end_suspensions().await?;
         self.activate().await?;
         self.retry_waiting();
         self.retry_closing();
-        if self.kept_house.is_none_or(|at| at.elapsed() >= HOUSE) {
+        let called = crate::now_ms() >= self.house_ms;
+        if called || self.kept_house.is_none_or(|at| at.elapsed() >= HOUSE) {
             self.keep_house().await?;
         }
         let memory = self.app.memory();
@@ -84,14 +93,26 @@ impl Term<'_> {
         {
             self.recover().await?;
         }
-        let (clusters, tasks) = self
-            .insist("read clusters and tasks", || async {
-                tokio::try_join!(ledger.clusters(), ledger.all_tasks())
+        let (clusters, tasks, suspended) = self
+            .insist("read clusters and tasks", || {
+                Box::pin(async {
+                    tokio::try_join!(ledger.clusters(), ledger.all_tasks(), ledger.suspensions())
+                })
             })
             .await?;
         let mut memory = self.app.memory();
+        let resumed = |task: &&Task| {
+            let was = memory.suspended.contains_key(&task.cluster);
+            was && !suspended.contains_key(&task.cluster)
+        };
+        // What they missed was decided on by whoever resumed their clusters.
+        for task in tasks.iter().filter(resumed) {
+            self.agenda.forget(task.id);
+        }
+        self.agenda.keep(&tasks);
         memory.clusters = clusters;
-        memory.tasks = tasks;
+        memory.tasks = Arc::new(tasks);
+        memory.suspended = suspended;
         Ok(())
     }
 
@@ -99,6 +120,7 @@ impl Term<'_> {
     /// closes what has ended, and forgets what is old.
     async fn keep_house(&mut self) -> Result<(), Lost> {
         self.kept_house = Some(Instant::now());
+        self.house_ms = u64::MAX;
         let clusters: Vec<_> = self
             .app
             .memory()
@@ -120,6 +142,7 @@ impl Term<'_> {
                 self.app.memory().good(cluster, run.ended_ms);
             }
             self.forget_old(&runs).await?;
+            let runs = self.forget_deleted(runs).await?;
             let records: Vec<Record> = runs.iter().map(|(record, _)| record.clone()).collect();
             self.retry_failed(cluster, &records).await?;
             for (record, revision) in runs {
@@ -132,7 +155,7 @@ impl Term<'_> {
     async fn take_up(&mut self, record: Record, revision: queue::Revision) -> Result<(), Lost> {
         let run = record.run;
         let busy = self.open.contains_key(&run)
-            || self.starting.contains(&run)
+            || self.starting.contains_key(&run)
             || self.closing.contains_key(&run);
         if busy || record.closed {
             return Ok(());
@@ -155,8 +178,8 @@ impl Term<'_> {
                     self.app.ledger.told_to_stop(run).await
                 })
                 .await?;
-            if stop {
-                self.told_to_stop(&run.to_string()).await?;
+            if let Some(why) = stop {
+                self.told_to_stop(&run.to_string(), why).await?;
             }
         }
         Ok(())
@@ -194,6 +217,33 @@ impl Term<'_> {
         }
     }
 
+    /// Forgets the runs of tasks that were deleted while they ran, and all of tasks of which nothing
+    /// else is left. Gives the others.
+    async fn forget_deleted(
+        &self,
+        mut runs: Vec<(Record, queue::Revision)>,
+    ) -> Result<Vec<(Record, queue::Revision)>, Lost> {
+        let tasks = Arc::clone(&self.app.memory().tasks);
+        for task in tasks.iter().filter(|task| task.deleted) {
+            let (gone, left): (Vec<_>, Vec<_>) = runs
+                .into_iter()
+                .partition(|(run, _)| run.task == task.id && run.closed);
+            runs = left;
+            for (record, _) in &gone {
+                let ledger = &self.app.ledger;
+                self.insist("forget a run", || ledger.remove_run(record))
+                    .await?;
+            }
+            let over = !gone.is_empty() && runs.iter().all(|(run, _)| run.task != task.id);
+            if over && task.backup.is_none() {
+                let ledger = &self.app.ledger;
+                self.insist("forget a task", || ledger.remove_task(task))
+                    .await?;
+            }
+        }
+        Ok(runs)
+    }
+
     async fn forget_old(&self, runs: &[(Record, queue::Revision)]) -> Result<(), Lost> {
         let mut kept = std::collections::BTreeMap::new();
         for (record, _) in runs {
@@ -223,7 +273,7 @@ impl Term<'_> {
                 closed,
                 ..
             } = &*memory;
-            (clusters.clone(), tasks.clone(), closed.clone())
+            (clusters.clone(), Arc::clone(tasks), closed.clone())
         };
         if !clusters.is_empty() || !self.open.is_empty() {
             let (clusters, open) = (clusters.len(), self.open.len());

@@ -4,11 +4,11 @@
 //! take a while, as the bucket is asked; so that happens beside the term, which takes it up again
 //! when everything is ready and nothing is left but to save and publish.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use protocol::{
-    ClearRequest, Cluster, ClusterId, Event, Fact, NodeId, Presence, Request, RestoreRequest,
-    RunStatus, SnapshotTag, Task, TaskId, WorkerKind,
+    ClearRequest, Cluster, ClusterId, Control, Event, Fact, NodeId, Presence, Request,
+    RestoreRequest, RunEnded, RunStatus, SnapshotTag, Task, TaskId, WorkerKind,
 };
 use queue::Revision;
 use service::Chain;
@@ -23,6 +23,7 @@ use crate::{
     purge::{self, Unfit},
     record::{Record, stale},
     requests::Asked,
+    suspend,
 };
 
 /// Tags of a cluster may run ahead of the clock by so much, in seconds, to stay in order.
@@ -45,7 +46,10 @@ pub(crate) enum Refusal {
     /// It never will.
     Never(String),
     /// It was stopped before it began.
-    Stopped,
+    Stopped(Control),
+    /// There was nothing to it but what is done already.
+    Done,
+
     /// It may later: NATS did not answer.
     NotNow(queue::Error),
 }
@@ -117,6 +121,7 @@ impl Term<'_> {
             delete,
             validate,
             clear,
+            suspend: None,
         });
         let wish = match wish.and_then(|wish| wish.check().map(|()| wish)) {
             Ok(wish) => wish,
@@ -173,9 +178,11 @@ impl Term<'_> {
     /// Has a run's beginning prepared, unless that is under way.
     pub(crate) fn begin(&mut self, record: Record, revision: Revision, parent: &Span) {
         let run = record.run;
-        if self.open.contains_key(&run) || !self.starting.insert(run) {
+        if self.open.contains_key(&run) || self.starting.contains_key(&run) {
             return;
         }
+        let alone = record.exclusive().then_some(record.cluster);
+        self.starting.insert(run, (record.task, alone));
         let span = info_span!(parent: parent, "run", %run, cluster = %record.cluster, kind = %record.kind());
         // What it goes on from must be tidied up after first.
         if record
@@ -238,23 +245,40 @@ impl Term<'_> {
                 self.waiting.push((record, revision, span));
                 return Ok(());
             }
-            Err(Refusal::Stopped) => (RunStatus::Stopped, "stopped before it began".to_owned()),
+            Err(Refusal::Stopped(Control::Stop)) => {
+                (RunStatus::Stopped, "stopped before it began".to_owned())
+            }
+            Err(Refusal::Stopped(Control::Wait)) => (
+                RunStatus::Waiting,
+                "its window closed before it began".to_owned(),
+            ),
+            Err(Refusal::Done) => (RunStatus::Done, String::new()),
             Err(Refusal::Never(reason)) => (RunStatus::Error, reason),
         };
         self.starting.remove(&run);
-        info!(%run, %cluster, reason, "run refused");
+        let exclusive = record.exclusive();
+        info!(%run, %cluster, %status, reason, "run ended before it began");
         record.end(status, reason.clone(), crate::now_ms());
         self.app.metrics.ended(record.kind(), status);
         self.save(&mut Open::new(record, revision, span)).await?;
-        self.insist("unlock a cluster", || async {
-            self.app.ledger.unlock(cluster, run).await
-        })
-        .await?;
+        if exclusive {
+            let ledger = &self.app.ledger;
+            self.insist("unlock a cluster", || ledger.unlock(cluster, run))
+                .await?;
+        }
+        let fact = if status == RunStatus::Done {
+            Fact::RunEnded(RunEnded {
+                status,
+                cause: reason,
+            })
+        } else {
+            Fact::Refused { reason }
+        };
         self.tell(&Event {
             cluster,
             run,
             node: None,
-            fact: Fact::Refused { reason },
+            fact,
         })
         .await
     }
@@ -270,7 +294,10 @@ impl Term<'_> {
             self.publish(jobs).await;
             self.open.insert(run, open);
             let stop = self.insist("look for a stop", || self.app.ledger.told_to_stop(run)).await?;
-            if stop { self.told_to_stop(&run.to_string()).await } else { Ok(()) }
+            match stop {
+                Some(why) => self.told_to_stop(&run.to_string(), why).await,
+                None => Ok(()),
+            }
         }
         .instrument(span)
         .await
@@ -291,14 +318,26 @@ impl Term<'_> {
 /// and the copies in the bucket.
 async fn prepare(app: &App, record: &Record) -> Result<Run, Refusal> {
     let ledger = &app.ledger;
-    if ledger.told_to_stop(record.run).await? {
-        return Err(Refusal::Stopped);
+    if let Some(why) = ledger.told_to_stop(record.run).await? {
+        return Err(Refusal::Stopped(why));
     }
     let mut wish = record.wish().map_err(Refusal::Never)?;
     wish.check().map_err(Refusal::Never)?;
     let cluster = ledger.cluster_by_id(record.cluster).await?;
     let cluster =
         cluster.ok_or_else(|| Refusal::Never(format!("unknown cluster {}", record.cluster)))?;
+    if let Wish::Suspend(request) = &wish {
+        return match suspend::suspend(app, &cluster, request).await {
+            Ok(()) => Err(Refusal::Done),
+            Err(cause) => Err(Refusal::Never(cause.message().to_owned())),
+        };
+    }
+    if let Some((suspension, _)) = ledger.suspension(cluster.id).await?
+        && suspension.bars(wish.kind())
+        && record.parts.is_of_task()
+    {
+        return Err(Refusal::Never(suspend::barred(&cluster)));
+    }
     if let Wish::Validate(request) = &mut wish
         && request.location.is_empty()
     {
@@ -364,8 +403,8 @@ async fn outwait_purges(
         let Some(purging) = purging else {
             return Ok(());
         };
-        if app.ledger.told_to_stop(record.run).await? {
-            return Err(Refusal::Stopped);
+        if let Some(why) = app.ledger.told_to_stop(record.run).await? {
+            return Err(Refusal::Stopped(why));
         }
         info!(run = %record.run, cluster = %purging.cluster, "waiting until old backups are removed");
         tokio::time::sleep(PURGING).await;
@@ -379,13 +418,21 @@ fn one_off(cluster: ClusterId, id: TaskId, wish: &Wish) -> Option<Task> {
         backup,
         restore,
         validate,
+        suspend,
         ..
     } = parts;
-    let is_task = backup.is_some() || restore.is_some() || validate.is_some();
-    is_task.then_some(Task {
+    let is_task = [
+        backup.is_some(),
+        restore.is_some(),
+        validate.is_some(),
+        suspend.is_some(),
+    ];
+    is_task.contains(&true).then_some(Task {
         id,
         cluster,
         name: String::new(),
+        labels: BTreeMap::new(),
+        tags: Vec::new(),
         enabled: true,
         deleted: false,
         schedule: None,
@@ -393,6 +440,7 @@ fn one_off(cluster: ClusterId, id: TaskId, wish: &Wish) -> Option<Task> {
         backup,
         restore,
         validate,
+        suspend,
     })
 }
 
@@ -476,6 +524,7 @@ fn course(record: &Record, wish: Wish, cluster: &Cluster, runs: &[Record], scout
         }),
         Wish::Delete(request) => errand(Errand::Delete(request)),
         Wish::Validate(request) => errand(Errand::Validate(request)),
+        Wish::Suspend(_) => unreachable!("a suspension has no course"),
         Wish::Clear(ClearRequest {}) => errand(Errand::Clear {
             nodes: cluster.nodes.iter().map(|node| node.node).collect(),
             before: free_tag(runs, now_ms / 1_000),
@@ -528,6 +577,7 @@ mod tests {
             id: protocol::ClusterId::generate(),
             name: "c".into(),
             host: "h".into(),
+            labels: BTreeMap::new(),
             nodes: vec![],
         };
         let mut stopped = backup(TaskId::generate(), 50, RunStatus::Stopped);

@@ -111,6 +111,7 @@ mod answer;
 mod bucket;
 mod cluster;
 mod config;
+mod cql;
 mod error;
 mod fault;
 mod fingerprint;

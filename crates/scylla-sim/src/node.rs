@@ -205,7 +205,7 @@ fn settings(
         "broadcast_rpc_address": address,
         "rpc_address": address,
         "listen_address": address,
-        "native_transport_port": 9042,
+        "native_transport_port": 0,
         "prometheus_port": 9180,
         "prometheus_address": address,
         "api_port": api_port,

@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::answer::{self, Answer, Fail};
 use crate::cluster::Sim;
 use crate::config::Config;
+use crate::cql;
 use crate::error::Error;
 use crate::fault::Action;
 use crate::node::{Health, Node};
@@ -125,10 +126,15 @@ impl Doors {
     pub(crate) async fn open(&self, sim: &Arc<Sim>, node: &Arc<Node>, listener: StdListener) {
         let listener = TcpListener::from_std(listener).expect("we are inside the runtime");
         let stop = sim.stop.child_token();
-        let server = serve(Arc::clone(sim), Arc::clone(node), listener, stop.clone());
+        let rest = serve(Arc::clone(sim), Arc::clone(node), listener, stop.clone());
+        let cql = bind_cql(node)
+            .await
+            .map(|port| cql::serve(Arc::clone(node), port, stop.clone()));
         let door = Door {
             stop,
-            server: sim.tracker.spawn(server),
+            server: sim.tracker.spawn(async {
+                tokio::join!(rest, futures::future::OptionFuture::from(cql));
+            }),
         };
         *self.doors[node.index].lock().await = Some(door);
     }
@@ -162,6 +168,29 @@ impl Doors {
         self.open(sim, node, listener).await;
         Ok(())
     }
+}
+
+/// A port for CQL, which the node's configuration names; the same one after the door was closed for a
+/// while, if that is free still.
+async fn bind_cql(node: &Node) -> Option<TcpListener> {
+    const PORT: &str = "native_transport_port";
+    let address = node.member.address;
+    let known = node
+        .config
+        .lock()
+        .expect("no panic while held")
+        .get(PORT)
+        .cloned();
+    let known = known.and_then(|port| u16::try_from(port.as_u64()?).ok());
+    let mut bound = TcpListener::bind((address, known.unwrap_or_default())).await;
+    if bound.is_err() {
+        bound = TcpListener::bind((address, 0)).await;
+    }
+    let listener = bound.ok()?;
+    let port = listener.local_addr().ok()?.port();
+    let mut config = node.config.lock().expect("no panic while held");
+    config.insert(PORT.to_owned(), port.into());
+    Some(listener)
 }
 
 async fn serve(sim: Arc<Sim>, node: Arc<Node>, listener: TcpListener, stop: CancellationToken) {

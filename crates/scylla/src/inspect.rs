@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use catalog::filter::{DcFilter, Filter, skip};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
-use protocol::{Inspect, Inspected, NodeInfo, TableRef, Unit};
+use protocol::{Inspect, Inspected, NodeInfo, TableRef, TableSize, Unit};
 
 use crate::{
     Error, Node,
@@ -43,11 +43,16 @@ impl Node {
         let nodes = self.look_at_nodes(&dcs).await?;
         let chosen = self.choose_units(&tables).await?;
         let (units, uncovered) = self.look_for_holes(&nodes, chosen).await?;
+        let sizes = match ask.sizes {
+            true => self.weigh(&units).await?,
+            false => Vec::new(),
+        };
         Ok(Inspected {
             cluster_name: self.cluster_name().await?,
             nodes,
             units,
             uncovered,
+            sizes,
         })
     }
 
@@ -68,6 +73,22 @@ impl Node {
             })
         });
         stream::iter(look).buffered(AT_ONCE).try_collect().await
+    }
+
+    /// What the tables take on this node.
+    async fn weigh(&self, units: &[Unit]) -> Result<Vec<TableSize>, Error> {
+        let tables = units.iter().flat_map(|unit| {
+            unit.tables.iter().map(|table| TableRef {
+                keyspace: unit.keyspace.clone(),
+                table: table.clone(),
+            })
+        });
+        let tables: Vec<TableRef> = tables.collect();
+        let weigh = tables.into_iter().map(async |table: TableRef| {
+            let bytes = self.disk_space(&table).await?;
+            Ok(TableSize::new(table, bytes))
+        });
+        stream::iter(weigh).buffered(AT_ONCE).try_collect().await
     }
 
     async fn choose_units(&self, filter: &Filter) -> Result<Vec<Unit>, Error> {

@@ -18,6 +18,7 @@ mod digest;
 mod error;
 mod inspect;
 mod node;
+mod ping;
 pub mod sstable;
 
 pub use data_dir::{DataDir, Snapshot, TableDir};

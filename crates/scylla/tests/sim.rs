@@ -115,6 +115,7 @@ fn ask(keyspace: &[&str], dc: &[&str]) -> Inspect {
         node: protocol::NodeId::generate(),
         keyspace: own(keyspace),
         dc: own(dc),
+        sizes: true,
     }
 }
 

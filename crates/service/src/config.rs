@@ -62,10 +62,38 @@ pub struct SchedulerConfig {
     pub listen: String,
     /// Seconds between two looks at all open runs.
     pub sweep_secs: u64,
+    /// Hours after which a backup that was left off begins anew, and is not gone on with: for as long its
+    /// snapshots hold disk space. For ever if this is 0.
+    pub continue_hours: u32,
     /// Days after which backups of tasks go that nobody knows; they stay if this is 0.
     pub unknown_retention_days: u32,
     /// Where to look for clusters, tasks and open runs when NATS has lost them.
     pub locations: Vec<Location>,
+    /// Who may ask the API for what: lines of role, name and token. Without it, anybody may ask for
+    /// anything.
+    pub tokens_file: Option<PathBuf>,
+    /// What credentials of clusters are encrypted with: 64 hexadecimal digits.
+    pub secret_key: Option<queue::Secret>,
+    /// TLS of the API; plain HTTP without.
+    pub tls: TlsConfig,
+    /// What a GiB costs to be kept for a month, for estimates.
+    pub price_gib_month: f64,
+    /// What a thousand objects cost to be written, for estimates.
+    pub price_1000_puts: f64,
+}
+
+/// `scheduler.tls.*`: files, all PEM.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TlsConfig {
+    /// The certificate to show, with those it follows from; needs `key`.
+    pub cert: Option<PathBuf>,
+    /// The key of `cert`.
+    pub key: Option<PathBuf>,
+    /// Clients must show a certificate that follows from one of these.
+    pub client_ca: Option<PathBuf>,
+    /// What those may do: `viewer`, `operator` or `admin`.
+    pub client_role: Option<String>,
 }
 
 impl Default for SchedulerConfig {
@@ -73,8 +101,14 @@ impl Default for SchedulerConfig {
         Self {
             listen: "127.0.0.1:5080".to_owned(),
             sweep_secs: 5,
+            continue_hours: 24,
             unknown_retention_days: 0,
             locations: Vec::new(),
+            tokens_file: None,
+            secret_key: None,
+            tls: TlsConfig::default(),
+            price_gib_month: 0.023,
+            price_1000_puts: 0.005,
         }
     }
 }

@@ -25,7 +25,7 @@ pub use admin::{Health, Registry};
 pub use beside::{Beside, pause};
 pub use config::{
     AdminConfig, Config, ConfigError, LogConfig, LogFormat, NodeConfig, RestoreConfig,
-    SchedulerConfig, TelemetryConfig, UploaderConfig, reference,
+    SchedulerConfig, TelemetryConfig, TlsConfig, UploaderConfig, reference,
 };
 pub use error::{Chain, Error};
 pub use life::{Context, GRACE, main, serve};

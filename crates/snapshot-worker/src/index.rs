@@ -88,6 +88,7 @@ impl SnapshotWorker {
                 table: entry.table.clone(),
             },
             bytes: entry.bytes,
+            skipped_bytes: entry.bytes,
         };
         Ok(Some(Indexed {
             chunks: 0,

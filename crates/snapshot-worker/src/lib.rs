@@ -72,7 +72,7 @@ pub async fn run(ctx: Context) -> Result<(), Error> {
             .work(consumer, Arc::clone(&worker), ctx.stop.clone()),
         beside
             .queue
-            .answer(&["inspect"], beside.id(), worker, ctx.stop.clone()),
+            .answer(&["inspect", "ping"], beside.id(), worker, ctx.stop.clone()),
     );
     announced
         .and(worked)
@@ -95,6 +95,7 @@ impl SnapshotWorker {
     async fn work(&self, job: Job, ctx: &JobContext) -> Result<Fact, Failure> {
         match job {
             Job::Inspect(job) => Ok(Fact::Inspected(self.node.inspect(&job).await?)),
+            Job::Ping(_) => Ok(Fact::Pinged(self.node.ping().await)),
             Job::SetBalancing(job) => {
                 if job.enabled || !ctx.over {
                     self.node.set_balancing(job.enabled).await?;

@@ -9,6 +9,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+use futures::StreamExt as _;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
@@ -27,6 +28,30 @@ pub struct Nats {
     user: Option<(String, String)>,
     jetstream: bool,
     config: Option<String>,
+}
+
+/// What is heard of a subject.
+pub struct Listening {
+    heard: tokio::sync::Mutex<async_nats::Subscriber>,
+    _client: async_nats::Client,
+}
+
+impl Listening {
+    /// The next message's subject and payload; `None` if there is none within `limit`.
+    ///
+    /// # Errors
+    /// When the connection is lost.
+    pub async fn next(&self, limit: Duration) -> Result<Option<(String, Vec<u8>)>> {
+        let mut heard = self.heard.lock().await;
+        match tokio::time::timeout(limit, heard.next()).await {
+            Ok(Some(message)) => Ok(Some((
+                message.subject.to_string(),
+                message.payload.to_vec(),
+            ))),
+            Ok(None) => bail!("the subscription has ended"),
+            Err(_) => Ok(None),
+        }
+    }
 }
 
 impl Nats {
@@ -90,6 +115,50 @@ impl Nats {
     #[must_use]
     pub fn url(&self) -> String {
         format!("nats://127.0.0.1:{}", self.port)
+    }
+
+    /// Asks and waits for the answer, as any client may; gives its payload.
+    ///
+    /// # Errors
+    /// When nobody answers.
+    pub async fn request(
+        &self,
+        subject: &str,
+        content_type: &str,
+        payload: Vec<u8>,
+    ) -> Result<Vec<u8>> {
+        let client = self.client().await?;
+        let mut headers = async_nats::HeaderMap::new();
+        headers.insert("Content-Type", content_type);
+        let asked = client.request_with_headers(subject.to_owned(), headers, payload.into());
+        let answer = asked.await.with_context(|| format!("asking {subject}"))?;
+        Ok(answer.payload.to_vec())
+    }
+
+    /// Listens to a subject, from the answer on.
+    ///
+    /// # Errors
+    /// When the server does not take it.
+    pub async fn subscribe(&self, subject: &str) -> Result<Listening> {
+        let client = self.client().await?;
+        let heard = client.subscribe(subject.to_owned()).await?;
+        // The server takes what one client says in order: once it has sent this back, it listens.
+        let echo = client.new_inbox();
+        let mut back = client.subscribe(echo.clone()).await?;
+        client.publish(echo, "".into()).await?;
+        back.next().await.context("an echo")?;
+        Ok(Listening {
+            heard: tokio::sync::Mutex::new(heard),
+            _client: client,
+        })
+    }
+
+    async fn client(&self) -> Result<async_nats::Client> {
+        let mut options = async_nats::ConnectOptions::new();
+        if let Some((user, password)) = &self.user {
+            options = options.user_and_password(user.clone(), password.clone());
+        }
+        options.connect(self.url()).await.context("connecting")
     }
 
     /// Kills it (SIGKILL); the store stays.

@@ -7,10 +7,15 @@
 //! and arrives when the next backup has put yet another file there. The seal does not wait for it,
 //! and only a store with conditional writes of large objects could refuse it.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
-use catalog::{Chunk, ChunkFile, Document, Receipt, ReceiptFile, Replaced, key::OwnKey};
+use catalog::{
+    Chunk, ChunkFile, Document, Receipt, ReceiptFile, Replaced,
+    key::{ComponentKey, OwnKey},
+};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
-use protocol::{ChunkStored, Fact, Upload};
+use protocol::{ChunkStored, Fact, TableRef, TableSize, Upload};
 use queue::Context as JobContext;
 use service::telling;
 use store::Store;
@@ -168,9 +173,21 @@ pub(crate) fn parse<T: Document>(key: &str, body: &[u8]) -> Result<T, Failure> {
 
 fn stored(chunk: u32, receipt: &Receipt) -> Fact {
     let bytes = receipt.files.iter().map(|f| f.bytes).sum();
+    let mut tables = BTreeMap::<TableRef, u64>::new();
+    for file in &receipt.files {
+        // What is no component belongs to no table.
+        if let Ok(ComponentKey { dir, .. }) = file.key.parse() {
+            let (keyspace, table) = (dir.keyspace, dir.table);
+            *tables.entry(TableRef { keyspace, table }).or_default() += file.bytes;
+        }
+    }
+    let tables = tables.into_iter();
     Fact::ChunkStored(ChunkStored {
         chunk,
         files: receipt.files.len() as u64,
         bytes,
+        tables: tables
+            .map(|(table, bytes)| TableSize::new(table, bytes))
+            .collect(),
     })
 }

@@ -105,6 +105,7 @@ impl Handler for Uploader {
                 Job::Validate(job) => self.validate(&job, &ctx).await,
                 Job::Request(_)
                 | Job::Inspect(_)
+                | Job::Ping(_)
                 | Job::SetBalancing(_)
                 | Job::TakeSnapshot(_)
                 | Job::Index(_)

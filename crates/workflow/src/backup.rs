@@ -29,7 +29,9 @@ use crate::{
     BackupSpec,
     bitmap::Bitmap,
     life::Life,
+    limit,
     report::Report,
+    tables::Tables,
     wait::{Step, Wait, Who},
 };
 
@@ -42,8 +44,8 @@ pub struct Backup {
     units: Vec<Unit>,
     /// The nodes that are backed up.
     parts: BTreeMap<NodeId, Part>,
-    /// Bytes on all nodes, by keyspace and table.
-    tables: BTreeMap<String, BTreeMap<String, u64>>,
+    /// Tables on all nodes.
+    tables: Tables,
     /// The purge, once it has begun.
     purging: Option<Purging>,
     removed: Option<Removed>,
@@ -91,6 +93,9 @@ struct Part {
     skipped_files: u64,
     skipped_bytes: u64,
     uploaded: u64,
+    /// Its tables; none where nodes have very many.
+    #[serde(default)]
+    tables: Tables,
 }
 
 impl Backup {
@@ -101,7 +106,7 @@ impl Backup {
             phase: Phase::Inspect,
             units: Vec::new(),
             parts: BTreeMap::new(),
-            tables: BTreeMap::new(),
+            tables: Tables::default(),
             purging: None,
             removed: None,
         }
@@ -162,6 +167,16 @@ impl Backup {
         location
             .expect("nodes without a location fail the run at its inspection")
             .clone()
+    }
+
+    /// Counts tables for all nodes together only, if there are very many.
+    fn bound_tables(&mut self) {
+        let counted: usize = self.parts.values().map(|part| part.tables.len()).sum();
+        if counted > limit::NODE_TABLES {
+            for part in self.parts.values_mut() {
+                part.tables = Tables::default();
+            }
+        }
     }
 
     /// Leaves the snapshots that are not dropped yet to the next backup; false if there are none.

@@ -311,6 +311,7 @@ impl Course for ErrandRun {
             (Fact::Refused { .. } | Fact::RunStarted | Fact::RunEnded(_), _) => Folded::Known,
             (
                 Fact::Inspected(_)
+                | Fact::Pinged(_)
                 | Fact::BalancingSet { .. }
                 | Fact::SnapshotTaken
                 | Fact::Indexed(_)

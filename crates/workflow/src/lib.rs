@@ -51,6 +51,7 @@ mod restore;
 mod ring;
 mod run;
 mod spec;
+mod tables;
 mod undo;
 mod wait;
 

@@ -37,6 +37,9 @@ pub const PLAN_MS: u64 = HOUR;
 pub const PREPARE_MS: u64 = 30 * MINUTE;
 /// Without any batch of a datacenter: a refresh of one batch may take hours on a busy cluster.
 pub const LOAD_MS: u64 = 2 * HOUR;
+/// Tables of all nodes together that are counted node by node. With more of them a run's record would
+/// come near to what one message may hold.
+pub const NODE_TABLES: usize = 20_000;
 /// As for [`PREPARE_MS`]; counts from the first try.
 pub const PUT_BACK_MS: u64 = 30 * MINUTE;
 

@@ -49,7 +49,7 @@ pub struct Report {
     pub parts: u64,
     /// Each node that takes part.
     pub hosts: Vec<Host>,
-    /// Each table, in order of name, and its bytes on all nodes.
+    /// Each table, in order of name, on all nodes.
     pub tables: Vec<Table>,
     /// What was removed; `None` before that is known, and of a restore.
     pub removed: Option<Removed>,
@@ -94,6 +94,9 @@ pub struct Host {
     pub download_ms: u64,
     /// Milliseconds it spent loading, summed over batches.
     pub load_ms: u64,
+    /// Each table of its part of a backup, in order of name; none of a restore, where tables belong
+    /// to no node, and none where nodes have very many.
+    pub tables: Vec<Table>,
 }
 
 /// A table's part of a run.
@@ -105,4 +108,8 @@ pub struct Table {
     pub table: String,
     /// Its bytes.
     pub size: u64,
+    /// Of these, bytes the bucket had already.
+    pub skipped: u64,
+    /// Of these, bytes brought to the bucket, or into the cluster.
+    pub done: u64,
 }

@@ -24,6 +24,7 @@ use crate::{
     bitmap::Bitmap,
     life::Life,
     report::Report,
+    tables::Tables,
     undo::Undo,
     wait::{Step, Wait, Who, Why},
 };
@@ -44,8 +45,7 @@ pub struct Restore {
     files: u64,
     bytes: u64,
     restored: u64,
-    /// Bytes of the backup, by keyspace and table.
-    tables: BTreeMap<String, BTreeMap<String, u64>>,
+    tables: Tables,
 }
 
 /// How far the run is.
@@ -98,7 +98,7 @@ impl Restore {
             files: 0,
             bytes: 0,
             restored: 0,
-            tables: BTreeMap::new(),
+            tables: Tables::default(),
         }
     }
 

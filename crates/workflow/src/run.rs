@@ -148,6 +148,7 @@ impl Run {
             (Fact::NodePrepared(_), Some(node), Self::Restore(restore)) => restore.put_back(node),
             (
                 Fact::Inspected(_)
+                | Fact::Pinged(_)
                 | Fact::BalancingSet { .. }
                 | Fact::SnapshotTaken
                 | Fact::Indexed(_)
@@ -217,6 +218,7 @@ impl Run {
             RunStatus::New
             | RunStatus::Running
             | RunStatus::Stopping
+            | RunStatus::Waiting
             | RunStatus::Done
             | RunStatus::Aborted => return None,
         }
@@ -257,6 +259,7 @@ pub fn survives_stop(job: &Job) -> bool {
         Job::SetBalancing(_) | Job::PrepareNode(_) | Job::PutBack(_) => true,
         Job::Request(_)
         | Job::Inspect(_)
+        | Job::Ping(_)
         | Job::TakeSnapshot(_)
         | Job::Index(_)
         | Job::Upload(_)

@@ -65,7 +65,7 @@ async fn refused(world: &World, path: &str, body: Value, status: StatusCode) -> 
 
 /// The cause of a run that must not end well: refused at once, or ended by an error.
 async fn cause(world: &World, cluster: &str, kind: &str, properties: Value) -> Result<String> {
-    let body = json!({"type": kind, "properties": properties});
+    let body = json!({"type": kind, "enabled": true, "properties": properties});
     let (status, answer) = world
         .api
         .send(
@@ -98,8 +98,9 @@ async fn requests_that_make_no_sense_are_refused_at_once() -> Result<()> {
     let mut world = World::start(options(&[])).await?;
     let id = cluster(&mut world, "prod", &[table("users", 2)]).await?;
     let tasks = format!("/cluster/{id}/tasks");
-    let backup = |location: &str| json!({"type": "backup", "properties": {"location": [location]}});
-    let restore = |properties: Value| json!({"type": "restore", "properties": properties});
+    let backup = |location: &str| json!({"type": "backup", "enabled": true, "properties": {"location": [location]}});
+    let restore =
+        |properties: Value| json!({"type": "restore", "enabled": true, "properties": properties});
 
     says(
         &refused(
@@ -125,7 +126,7 @@ async fn requests_that_make_no_sense_are_refused_at_once() -> Result<()> {
         &refused(&world, &tasks, backup("thetis"), StatusCode::BAD_REQUEST).await?,
         &["<provider>:<bucket>"],
     )?;
-    let odd = json!({"type": "backup", "properties": {"location": ["s3:thetis"], "colour": "red"}});
+    let odd = json!({"type": "backup", "enabled": true, "properties": {"location": ["s3:thetis"], "colour": "red"}});
     says(
         &refused(&world, &tasks, odd, StatusCode::BAD_REQUEST).await?,
         &["colour"],

@@ -63,7 +63,7 @@ pub fn batches(
         Place::choose(&mut places, &batch.dc).put(bytes, batch);
     }
     let batches = number(places, &mut totals);
-    let table_size = |(table, bytes)| TableSize { table, bytes };
+    let table_size = |(table, bytes)| TableSize::new(table, bytes);
     totals.tables = sizes.into_iter().map(table_size).collect();
     Ok((batches, totals))
 }

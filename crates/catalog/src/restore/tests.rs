@@ -88,6 +88,7 @@ fn documents_keep_their_form() {
             bytes: 10,
             download_ms: 1200,
             load_ms: 3400,
+            table: None,
         },
     };
     golden("batch-receipt.v1.json", &receipt);

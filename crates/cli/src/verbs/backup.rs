@@ -16,7 +16,7 @@ use crate::{
     output::note,
     shape::{Backup, Cluster, Snapshot},
     table::{Align, Columns},
-    verbs::{Client, task},
+    verbs::{Client, target, task},
 };
 
 /// A backup to take.
@@ -28,7 +28,7 @@ use crate::{
 Examples:
   thetis backup -c prod -L s3:backups
   thetis backup -c prod -L dc1:s3:backups-eu -L dc2:s3:backups-us --wait
-  thetis backup -c prod -L s3:backups -K shop -K '!shop.tmp_*'
+  thetis backup -c prod -L s3:backups -K shop -K '!shop.tmp_*' --dry-run
   thetis backup -c prod -L s3:backups --cron @daily --keep-daily 7 --keep-weekly 4
 
 Prints <type>/<id> of the task. Only files that the bucket has not are uploaded.
@@ -80,8 +80,14 @@ pub(crate) struct BackupArgs {
     /// A name for the task
     #[arg(long)]
     name: Option<String>,
+    /// Say what it would do, and begin nothing
+    #[arg(long, conflicts_with = "wait")]
+    dry_run: bool,
+    /// With --dry-run, name all tables
+    #[arg(long, requires = "dry_run")]
+    show_tables: bool,
     /// Wait for the end; the exit status is 0 only if it is DONE
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["cron", "start_date"])]
     wait: bool,
 }
 
@@ -161,18 +167,11 @@ pub(crate) async fn run(client: &Client, args: BackupArgs) -> Result<(), Failure
             properties.insert(key.to_owned(), json!(count));
         }
     }
-    client
-        .submit(
-            &cluster,
-            task(
-                "backup",
-                args.name.as_deref(),
-                properties,
-                args.schedule.body(),
-            ),
-            args.wait,
-        )
-        .await
+    let task = task("backup", args.name.as_deref(), properties, &args.schedule);
+    if args.dry_run {
+        return target::backup(client, &cluster, &task, args.show_tables).await;
+    }
+    client.submit(&cluster, task, args.wait).await
 }
 
 async fn list(client: &Client, args: ListArgs) -> Result<(), Failure> {

@@ -9,6 +9,7 @@ use crate::{
     error::Failure,
     output::Output,
     progress::{
+        details::Details,
         follow::{Watched, verdict},
         text,
     },
@@ -23,6 +24,7 @@ use crate::{
 Examples:
   thetis progress -c prod
   thetis progress -c prod backup/nightly --wait
+  thetis progress -c prod backup/nightly --run ~1 --details
   thetis progress -c prod 01920000-0000-7000-8000-0000000000b1 --output json
 
 On a terminal, a run under way is shown until it ends; elsewhere, and with --output json, it is printed once.
@@ -39,6 +41,15 @@ pub(crate) struct ProgressArgs {
     /// Wait for the end; the exit status is 0 only if it is DONE
     #[arg(long)]
     wait: bool,
+    /// Also show each table, and of a backup, on each node
+    #[arg(long)]
+    details: bool,
+    /// With --details, only this node
+    #[arg(long, value_name = "ADDRESS", requires = "details")]
+    host: Option<String>,
+    /// With --details, only this keyspace
+    #[arg(long, short = 'K', value_name = "KEYSPACE", requires = "details")]
+    keyspace: Option<String>,
 }
 
 pub(crate) async fn run(client: &Client, args: ProgressArgs) -> Result<(), Failure> {
@@ -63,7 +74,11 @@ pub(crate) async fn run(client: &Client, args: ProgressArgs) -> Result<(), Failu
         watched.run = if id.is_empty() { &args.run } else { &id };
         (answer, last) = watched.follow(&client.api, client.output).await?;
     }
-    show(client.output, &answer)?;
+    let details = args.details.then_some(Details {
+        host: args.host,
+        keyspace: args.keyspace,
+    });
+    show_with(client.output, &answer, details.as_ref())?;
     if follow {
         verdict(&last, &cluster)
     } else {
@@ -73,7 +88,15 @@ pub(crate) async fn run(client: &Client, args: ProgressArgs) -> Result<(), Failu
 
 /// Prints a run's progress.
 pub(crate) fn show(output: Output, answer: &Answer) -> Result<(), Failure> {
+    show_with(output, answer, None)
+}
+
+fn show_with(output: Output, answer: &Answer, more: Option<&Details>) -> Result<(), Failure> {
     output.answer(answer, |all: RunProgress| {
-        text(&all, output.colour(), Timestamp::now())
+        let mut shown = text(&all, output.colour(), Timestamp::now());
+        if let Some(details) = more {
+            shown.push_str(&details.text(&all, output.colour()));
+        }
+        shown
     })
 }

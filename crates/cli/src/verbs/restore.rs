@@ -1,12 +1,12 @@
 //! `thetis restore`.
 
 use clap::Args;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, json};
 
 use crate::{
-    args::ClusterArg,
+    args::{ClusterArg, ScheduleArgs},
     error::Failure,
-    verbs::{Client, task},
+    verbs::{Client, target, task},
 };
 
 /// A restore.
@@ -14,7 +14,7 @@ use crate::{
 #[command(after_help = "\
 Examples:
   thetis restore -c prod -L s3:backups -T sm_20260131235959UTC --wait
-  thetis restore -c test -L s3:backups -T sm_20260131235959UTC -K shop.orders
+  thetis restore -c test -L s3:backups -T sm_20260131235959UTC -K shop.orders --dry-run
   thetis restore -c test -L s3:backups -T sm_20260131235959UTC --source-cluster 3fa1c2de-0000-4000-8000-000000000001
 
 `thetis backup list` shows the tags. The tables must exist in the cluster, and should be empty: what is there is kept beside what is restored.
@@ -46,11 +46,19 @@ pub(crate) struct RestoreArgs {
     /// Who moves the data
     #[arg(long, value_name = "METHOD", default_value = "agent")]
     method: String,
+    #[command(flatten)]
+    schedule: ScheduleArgs,
     /// A name for the task
     #[arg(long)]
     name: Option<String>,
+    /// Say what it would do, and begin nothing
+    #[arg(long, conflicts_with = "wait")]
+    dry_run: bool,
+    /// With --dry-run, name all tables
+    #[arg(long, requires = "dry_run")]
+    show_tables: bool,
     /// Wait for the end; the exit status is 0 only if it is DONE
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["cron", "start_date"])]
     wait: bool,
 }
 
@@ -63,11 +71,9 @@ pub(crate) async fn run(client: &Client, args: RestoreArgs) -> Result<(), Failur
     properties.insert("source_cluster_id".to_owned(), json!(args.source_cluster));
     properties.insert("restore_tables".to_owned(), json!(true));
     properties.insert("method".to_owned(), json!(args.method));
-    client
-        .submit(
-            &cluster,
-            task("restore", args.name.as_deref(), properties, Value::Null),
-            args.wait,
-        )
-        .await
+    let task = task("restore", args.name.as_deref(), properties, &args.schedule);
+    if args.dry_run {
+        return target::restore(client, &cluster, &task, args.show_tables).await;
+    }
+    client.submit(&cluster, task, args.wait).await
 }

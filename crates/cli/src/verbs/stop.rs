@@ -2,7 +2,13 @@
 
 use clap::Args;
 
-use crate::{args::ClusterArg, error::Failure, shape::Stopped, task_arg, verbs::Client};
+use crate::{
+    args::ClusterArg,
+    error::Failure,
+    shape::Stopped,
+    task_arg,
+    verbs::{Client, done},
+};
 
 /// What to stop.
 #[derive(Debug, Args)]
@@ -10,7 +16,8 @@ use crate::{args::ClusterArg, error::Failure, shape::Stopped, task_arg, verbs::C
 Examples:
   thetis stop -c prod backup/nightly
   thetis stop -c prod 01920000-0000-7000-8000-0000000000b1
-  thetis stop -c prod backup --disable")]
+  thetis stop -c prod backup --disable
+  thetis stop -c prod backup/nightly --delete")]
 pub(crate) struct StopArgs {
     #[command(flatten)]
     cluster: ClusterArg,
@@ -20,12 +27,20 @@ pub(crate) struct StopArgs {
     /// Also forbid it to run again
     #[arg(long)]
     disable: bool,
+    /// Also delete the task with its runs; its backups stay at first, and go by age
+    #[arg(long, conflicts_with = "disable")]
+    delete: bool,
 }
 
 pub(crate) async fn run(client: &Client, args: StopArgs) -> Result<(), Failure> {
     let cluster = client.cluster(&args.cluster).await?;
     let tasks = client.tasks(&cluster).await?;
     let task = task_arg::resolve(&args.task, &tasks)?;
+    if args.delete {
+        let path = ["cluster", &cluster, "task", &task.kind, &task.id];
+        client.api.delete(&path, &[]).await?;
+        return done(client.output, &format!("{} is deleted", task.label()));
+    }
     let query: &[_] = if args.disable {
         &[("disable", "true")]
     } else {

@@ -56,7 +56,8 @@ pub(crate) async fn run(client: &Client, args: TasksArgs) -> Result<(), Failure>
     })
 }
 
-fn table(tasks: Vec<Task>, colour: bool) -> String {
+/// A line for each task; a star before one that may not run.
+pub(crate) fn table(tasks: Vec<Task>, colour: bool) -> String {
     if tasks.is_empty() {
         note("no tasks found");
         return String::new();
@@ -67,6 +68,7 @@ fn table(tasks: Vec<Task>, colour: bool) -> String {
         &[
             ("TASK", Align::Left),
             ("NAME", Align::Left),
+            ("SCHEDULE", Align::Left),
             ("STATUS", Align::Left),
             ("SUCCESS", Align::Right),
             ("ERROR", Align::Right),
@@ -78,9 +80,10 @@ fn table(tasks: Vec<Task>, colour: bool) -> String {
     );
     for task in tasks {
         columns.row([
-            task.label(),
+            format!("{}{}", if task.enabled { "" } else { "*" }, task.label()),
             task.name.clone(),
-            task.status.clone(),
+            task.schedule.text(),
+            state(&task),
             task.success_count.to_string(),
             task.error_count.to_string(),
             age(task.last_success.as_deref(), now),
@@ -90,6 +93,14 @@ fn table(tasks: Vec<Task>, colour: bool) -> String {
         ]);
     }
     columns.text()
+}
+
+/// The status, and whether it is kept from running.
+fn state(task: &Task) -> String {
+    match task.suspended {
+        true => format!("{}, suspended", task.status),
+        false => task.status.clone(),
+    }
 }
 
 /// The beginning of the first line.

@@ -200,9 +200,7 @@ async fn a_question_is_answered_or_it_is_said_why_not() -> Result<()> {
             Some("slow") => std::future::pending().await,
             Some("large") => Ok(Some(protocol::Fact::Inspected(protocol::Inspected {
                 cluster_name: "x".repeat(2 << 20),
-                nodes: vec![],
-                units: vec![],
-                uncovered: vec![],
+                ..protocol::Inspected::default()
             }))),
             _ => Ok(Some(fact(1))),
         }

@@ -22,6 +22,7 @@ pub(crate) fn settings(nats: &Nats) -> Settings {
         retry_pause_ms: 20,
         jobs_mb: 16,
         events_mb: 16,
+        audit_mb: 1,
         ..Settings::default()
     }
 }
@@ -68,6 +69,7 @@ impl Work {
             node: self.node,
             keyspace: vec![],
             dc: vec![],
+            sizes: false,
         })
     }
 

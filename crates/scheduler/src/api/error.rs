@@ -46,7 +46,7 @@ impl ApiError {
         Self::new(StatusCode::BAD_REQUEST, message)
     }
 
-    /// 403: the bucket does not let us in.
+    /// 403: the bucket does not let us in, or whoever asks may not.
     pub(crate) fn forbidden(message: impl Into<String>) -> Self {
         Self::new(StatusCode::FORBIDDEN, message)
     }
@@ -66,9 +66,18 @@ impl ApiError {
         Self::new(StatusCode::CONFLICT, message)
     }
 
-    /// 501: understood, but this version does not do it.
+    /// 401: whoever asks must say who they are.
+    pub(crate) fn unknown_caller() -> Self {
+        Self::new(
+            StatusCode::UNAUTHORIZED,
+            "say who you are: show a token as `Authorization: Bearer TOKEN` (`--token` or THETIS_API_TOKEN), or a \
+             client's certificate",
+        )
+    }
+
+    /// 400: understood, but this version does not do it.
     pub(crate) fn not_yet(message: impl Into<String>) -> Self {
-        Self::new(StatusCode::NOT_IMPLEMENTED, message)
+        Self::bad(message)
     }
 
     /// 502: a node or a bucket did not answer as it should.
@@ -89,7 +98,6 @@ impl ApiError {
     }
 
     /// The message alone.
-    #[cfg(test)]
     pub(crate) fn message(&self) -> &str {
         &self.message
     }
@@ -112,7 +120,12 @@ impl IntoResponse for ApiError {
             details: self.details,
             trace_id,
         };
-        (self.status, Json(body)).into_response()
+        let mut response = (self.status, Json(body)).into_response();
+        if self.status == StatusCode::UNAUTHORIZED {
+            let how = header::HeaderValue::from_static("Bearer");
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, how);
+        }
+        response
     }
 }
 
@@ -124,18 +137,27 @@ impl From<queue::Error> for ApiError {
 
 impl From<JsonRejection> for ApiError {
     fn from(rejection: JsonRejection) -> Self {
+        // Whether it is no JSON or one of another shape makes no difference to whoever sent it; what it
+        // lacks and where is in the text.
+        let status = match rejection.status() {
+            StatusCode::UNPROCESSABLE_ENTITY => StatusCode::BAD_REQUEST,
+            status => status,
+        };
+        let text = rejection.body_text();
         Self::new(
-            rejection.status(),
-            "the request's body is not the JSON expected",
+            status,
+            format!("the request's body is not as expected: {text}"),
         )
-        .because(rejection.body_text())
     }
 }
 
 impl From<QueryRejection> for ApiError {
     fn from(rejection: QueryRejection) -> Self {
-        Self::new(rejection.status(), "the request's query is not understood")
-            .because(rejection.body_text())
+        let text = rejection.body_text();
+        Self::new(
+            rejection.status(),
+            format!("the request's query is not understood: {text}"),
+        )
     }
 }
 

@@ -1,11 +1,16 @@
 //! `/cluster/{cluster}/task/{type}/{task}/history` and `.../{run}`.
 
+use std::{convert::Infallible, time::Duration};
+
 use axum::{
     Json,
     extract::{Path, Query, State, rejection::QueryRejection},
+    response::sse::{Event as SseEvent, KeepAlive, Sse},
 };
-use protocol::{RunId, TaskKind};
+use futures::{Stream, stream};
+use protocol::{ClusterId, RunId, Task, TaskKind};
 use serde::Serialize;
+use tokio::time::sleep;
 use utoipa::ToSchema;
 
 use super::{
@@ -16,6 +21,8 @@ use crate::{App, progress, record::Record};
 
 /// How many runs a history shows unless told otherwise.
 const LIMIT: usize = 10;
+/// How often is looked whether somebody who watches has to be told something.
+const EVERY: Duration = Duration::from_secs(1);
 
 /// How far a run is, by the kind of its task.
 #[derive(Serialize, ToSchema)]
@@ -24,12 +31,13 @@ pub(super) enum AnyProgress {
     Backup(TaskRunProgress<BackupProgress>),
     Restore(TaskRunProgress<RestoreProgress>),
     Validate(ValidateRun),
+    Suspend(TaskRunProgress<serde_json::Value>),
 }
 
 /// The task's runs, newest first.
 #[utoipa::path(
     get, path = "/api/v1/cluster/{cluster}/task/{type}/{task}/history", tag = "runs",
-    params(("cluster" = String, Path, description = "id or name"), ("type" = String, Path, description = "`backup`, `restore` or `validate_backup`"), ("task" = String, Path, description = "id or name"), HistoryQuery),
+    params(("cluster" = String, Path, description = "id or name"), ("type" = String, Path, description = "`backup`, `restore`, `validate_backup` or `suspend`"), ("task" = String, Path, description = "id or name"), HistoryQuery),
     responses((status = 200, body = Vec<TaskRun>), (status = 404, body = ErrorBody))
 )]
 pub(super) async fn history(
@@ -50,7 +58,7 @@ pub(super) async fn history(
 /// A run and how far it is. `run` is its id, `latest`, or `~N` for the Nth before the latest.
 #[utoipa::path(
     get, path = "/api/v1/cluster/{cluster}/task/{type}/{task}/{run}", tag = "runs",
-    params(("cluster" = String, Path, description = "id or name"), ("type" = String, Path, description = "`backup`, `restore` or `validate_backup`"), ("task" = String, Path, description = "id or name"), ("run" = String, Path, description = "id, `latest` or `~N`")),
+    params(("cluster" = String, Path, description = "id or name"), ("type" = String, Path, description = "`backup`, `restore`, `validate_backup` or `suspend`"), ("task" = String, Path, description = "id or name"), ("run" = String, Path, description = "id, `latest` or `~N`")),
     responses((status = 200, body = AnyProgress), (status = 400, body = ErrorBody), (status = 404, body = ErrorBody))
 )]
 pub(super) async fn show(
@@ -58,7 +66,93 @@ pub(super) async fn show(
     Path((cluster, kind, task, run)): Path<(String, String, String, String)>,
 ) -> Result<Json<AnyProgress>, ApiError> {
     let (_, task) = find(&app, &(cluster, kind, task)).await?;
-    let record = match Which::read(&run)? {
+    let record = choose(&app, &task, &run).await?;
+    Ok(Json(progress_of(&app, &record).await?))
+}
+
+/// The same as it changes, as server-sent events: `progress` with the same JSON each time it has changed,
+/// at most once a second, and `end` after the run's end.
+#[utoipa::path(
+    get, path = "/api/v1/cluster/{cluster}/task/{type}/{task}/{run}/events", tag = "runs",
+    params(("cluster" = String, Path, description = "id or name"), ("type" = String, Path, description = "`backup`, `restore`, `validate_backup` or `suspend`"), ("task" = String, Path, description = "id or name"), ("run" = String, Path, description = "id, `latest` or `~N`")),
+    responses((status = 200, content_type = "text/event-stream", body = String), (status = 400, body = ErrorBody), (status = 404, body = ErrorBody))
+)]
+pub(super) async fn events(
+    State(app): State<App>,
+    Path((cluster, kind, task, run)): Path<(String, String, String, String)>,
+) -> Result<Sse<impl Stream<Item = Result<SseEvent, Infallible>>>, ApiError> {
+    let (_, task) = find(&app, &(cluster, kind, task)).await?;
+    let record = choose(&app, &task, &run).await?;
+    let watched = Watched {
+        app,
+        cluster: record.cluster,
+        run: record.run,
+        told: String::new(),
+        at: At::Begin,
+    };
+    let events = stream::unfold(watched, |mut watched| async move {
+        let event = watched.next().await?;
+        Some((Ok(event), watched))
+    });
+    Ok(Sse::new(events).keep_alive(KeepAlive::default()))
+}
+
+/// A run that somebody watches.
+struct Watched {
+    app: App,
+    cluster: ClusterId,
+    run: RunId,
+    told: String,
+    at: At,
+}
+
+/// How far the telling is.
+enum At {
+    Begin,
+    Going,
+    Ended,
+    Over,
+}
+
+impl Watched {
+    /// What is to be told next; `None` after the end.
+    async fn next(&mut self) -> Option<SseEvent> {
+        loop {
+            match self.at {
+                At::Over => return None,
+                At::Ended => {
+                    self.at = At::Over;
+                    return Some(SseEvent::default().event("end").data("{}"));
+                }
+                At::Begin => self.at = At::Going,
+                At::Going => sleep(EVERY).await,
+            }
+            // What NATS does not answer now it will later; the client is told that we are there.
+            let Ok(found) = self.app.ledger.run(self.cluster, self.run).await else {
+                continue;
+            };
+            let Some((record, _)) = found else {
+                self.at = At::Ended;
+                continue;
+            };
+            let Ok(progress) = progress_of(&self.app, &record).await else {
+                continue;
+            };
+            if record.status.ended() {
+                self.at = At::Ended;
+            }
+            let text = serde_json::to_string(&progress).expect("progress is plain data");
+            if text != self.told {
+                self.told.clone_from(&text);
+                return Some(SseEvent::default().event("progress").data(text));
+            }
+        }
+    }
+}
+
+/// The run of a task that a path names.
+async fn choose(app: &App, task: &Task, run: &str) -> Result<Record, ApiError> {
+    let record = match Which::read(run)? {
         Which::Run(id) => app
             .ledger
             .run(task.cluster, id)
@@ -72,7 +166,7 @@ pub(super) async fn show(
             .filter(|run| run.task == task.id)
             .nth(n),
     };
-    let record = record
+    record
         .filter(|record| record.task == task.id)
         .ok_or_else(|| {
             ApiError::not_found(format!(
@@ -80,15 +174,18 @@ pub(super) async fn show(
                 task.kind(),
                 task.id
             ))
-        })?;
+        })
+}
+
+async fn progress_of(app: &App, record: &Record) -> Result<AnyProgress, ApiError> {
     let in_hand = if record.status.ended() {
         Vec::new()
     } else {
         app.ledger.in_hand(record.run).await?
     };
     let report = record.work.as_ref().map(workflow::Run::report);
-    let run = body(&record);
-    Ok(Json(match record.kind() {
+    let run = body(record);
+    Ok(match record.kind() {
         TaskKind::Backup => {
             let progress = report.map(|report| progress::backup(&report, &in_hand));
             AnyProgress::Backup(TaskRunProgress { run, progress })
@@ -101,11 +198,15 @@ pub(super) async fn show(
             )));
         }
         TaskKind::Validate => AnyProgress::Validate(progress::validation(report.as_ref(), run)),
+        TaskKind::Suspend => AnyProgress::Suspend(TaskRunProgress {
+            run,
+            progress: None,
+        }),
         TaskKind::Restore => {
             let progress = report.map(|report| progress::restore(&report, &in_hand));
             AnyProgress::Restore(TaskRunProgress { run, progress })
         }
-    }))
+    })
 }
 
 /// Which run of a task is meant.

@@ -15,27 +15,51 @@ pub struct Version {
     pub version: String,
 }
 
-/// What a cluster is registered with.
+/// What a cluster is registered with, or changed to. What is absent stays as it is; credentials that
+/// are `set` do, too.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(default)]
 pub struct ClusterUpdate {
     /// The identity to give it; a new one when absent. Naming the old one gives a cluster that is
     /// registered again access to its old backups.
-    #[serde(default)]
     pub id: Option<String>,
     /// Its name; the host when absent.
-    #[serde(default)]
-    pub name: String,
+    pub name: Option<String>,
     /// The address of one of its nodes, or the name the cluster has for itself.
-    #[serde(default)]
-    pub host: String,
-    /// Everything else: credentials and ports of ScyllaDB Manager's agents, which Thetis has not.
+    pub host: Option<String>,
+    /// What its users note about it.
+    pub labels: Option<BTreeMap<String, String>>,
+    /// The user and password for CQL.
+    pub username: Option<String>,
+    /// See `username`.
+    pub password: Option<String>,
+    /// The key for Alternator.
+    pub alternator_access_key_id: Option<String>,
+    /// See `alternator_access_key_id`.
+    pub alternator_secret_access_key: Option<String>,
+    /// The client's certificate for CQL and its key: PEM, in base 64.
+    pub ssl_user_cert_file: Option<String>,
+    /// See `ssl_user_cert_file`.
+    pub ssl_user_key_file: Option<String>,
+    /// The port of ScyllaDB Manager's agents: taken and not used, as Thetis has none.
+    pub port: Option<i64>,
+    /// The token of ScyllaDB Manager's agents: taken and not kept.
+    pub auth_token: Option<String>,
+    /// Taken and not used: Thetis does not repair.
+    pub without_repair: Option<bool>,
+    /// Whether CQL is spoken without TLS even if the node offers it.
+    pub force_tls_disabled: Option<bool>,
+    /// Whether CQL is spoken to the port without TLS even if the node offers one with it.
+    pub force_non_ssl_session_port: Option<bool>,
+    /// What no version knows.
     #[serde(flatten)]
-    #[schema(value_type = Object)]
+    #[schema(ignore)]
     pub other: Map<String, Value>,
 }
 
-/// A registered cluster.
-#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+/// A registered cluster. Credentials that are kept are shown as `set`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(default)]
 pub struct ClusterBody {
     /// Its identity.
     pub id: String,
@@ -43,12 +67,74 @@ pub struct ClusterBody {
     pub name: String,
     /// The address it was registered by.
     pub host: String,
-    /// Labels; none in this version.
-    #[serde(default)]
+    /// What its users note about it.
     pub labels: BTreeMap<String, String>,
     /// Its nodes when last looked at.
-    #[serde(default)]
     pub nodes: Vec<NodeBody>,
+    /// Since when it is suspended; absent if it is not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub suspended_since: Option<String>,
+    /// `set` if a user for CQL is kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub username: Option<String>,
+    /// `set` if a password for CQL is kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub password: Option<String>,
+    /// `set` if a key for Alternator is kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub alternator_access_key_id: Option<String>,
+    /// See `alternator_access_key_id`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub alternator_secret_access_key: Option<String>,
+    /// `set`, in base 64, if a client's certificate is kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ssl_user_cert_file: Option<String>,
+    /// See `ssl_user_cert_file`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ssl_user_key_file: Option<String>,
+}
+
+/// Which credentials to forget. With none of these the cluster itself is forgotten.
+#[derive(Clone, Copy, Debug, Default, Deserialize, IntoParams)]
+#[serde(default)]
+#[into_params(parameter_in = Query)]
+pub struct ClusterDeletion {
+    /// Forgets the user and password for CQL.
+    pub cql_creds: bool,
+    /// Forgets the key for Alternator.
+    pub alternator_creds: bool,
+    /// Forgets the client's certificate.
+    pub ssl_user_cert: bool,
+}
+
+/// How a cluster is suspended, or the suspension ended.
+#[derive(Clone, Debug, Default, Deserialize, IntoParams)]
+#[serde(default)]
+#[into_params(parameter_in = Query)]
+pub struct SuspendQuery {
+    /// At the end: starts tasks that were stopped for it.
+    pub start_tasks: bool,
+    /// At the end: makes up for activations that were due meanwhile.
+    pub start_tasks_missed_activation: bool,
+    /// Tasks that are started at the end begin anew.
+    pub no_continue: bool,
+    /// This type of task may run all the same.
+    pub allow_task_type: String,
+    /// `stop_running_tasks`, or `fail_if_running_tasks`, which answers 409 while something runs.
+    pub suspend_policy: String,
+}
+
+/// How a cluster is suspended.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+pub struct SuspendDetails {
+    /// Whether it is.
+    pub suspended: bool,
+    /// The type of task that may run all the same; empty if there is none.
+    pub allow_task_type: String,
+    /// Since when.
+    pub since: Option<String>,
+    /// Until when, if it ends by itself.
+    pub until: Option<String>,
 }
 
 /// A node of a registered cluster.
@@ -65,7 +151,8 @@ pub struct NodeBody {
 }
 
 /// How a node is.
-#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(default)]
 pub struct NodeStatus {
     /// Its datacenter.
     pub dc: String,
@@ -78,8 +165,28 @@ pub struct NodeStatus {
     /// `UN` when the cluster sees it up and in normal operation, `DN` when not, empty when no node
     /// could be asked.
     pub status: String,
-    /// `UP` when a worker beside it answers, else `DOWN`.
+    /// Whether CQL is spoken within TLS.
+    pub ssl: bool,
+    /// How CQL answers the worker beside it: `UP`, `DOWN`, `TIMEOUT`, or empty when no worker could be asked.
+    pub cql_status: String,
+    /// Milliseconds that took.
+    pub cql_rtt_ms: f64,
+    /// What went wrong.
+    pub cql_cause: String,
+    /// How the REST API answers the worker beside it, as for `cql_status`; `DOWN` if there is no worker.
     pub rest_status: String,
+    /// Milliseconds that took.
+    pub rest_rtt_ms: f64,
+    /// What went wrong, or what to do.
+    pub rest_cause: String,
+    /// Bytes of memory of its machine.
+    pub total_ram: u64,
+    /// Seconds since ScyllaDB was started.
+    pub uptime: u64,
+    /// CPUs of its machine.
+    pub cpu_count: u32,
+    /// ScyllaDB's version.
+    pub scylla_version: String,
     /// The version of its workers.
     pub agent_version: String,
     /// The workers beside it.
@@ -104,7 +211,9 @@ pub struct WorkerBody {
 pub struct Schedule {
     /// A cron expression of five fields, `@daily` and the like, or `@every 6h`.
     pub cron: String,
-    /// When it may run: not there yet.
+    /// When it may run: begins and ends of windows in turn, as `23:00`, `06:00` for each night or `SAT-00:00`,
+    /// `MON-06:00` for a weekend. What does not fit in is stopped at the end (`WAITING`) and goes on in the
+    /// next.
     pub window: Vec<String>,
     /// The time zone of the two above; UTC when empty.
     pub timezone: String,
@@ -121,20 +230,21 @@ pub struct Schedule {
 /// What a task is made from.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct TaskUpdate {
-    /// `backup`, `restore` or `validate_backup`.
+    /// `backup`, `restore`, `validate_backup` or `suspend`.
     #[serde(rename = "type", default)]
     pub kind: String,
     /// Its name; may be empty.
     #[serde(default)]
     pub name: String,
-    /// Labels: none in this version.
+    /// What its users note about it.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
-    /// Tags: none in this version.
+    /// The older form of labels.
     #[serde(default)]
     pub tags: Vec<String>,
-    /// Whether it may run. A new task that may runs at once.
-    #[serde(default = "yes")]
+    /// Whether it may run; it may not when this is absent, as with ScyllaDB Manager. A new task that may
+    /// runs at once, unless its schedule says when.
+    #[serde(default)]
     pub enabled: bool,
     /// When it runs by itself.
     #[serde(default)]
@@ -145,16 +255,12 @@ pub struct TaskUpdate {
     pub properties: Map<String, Value>,
 }
 
-fn yes() -> bool {
-    true
-}
-
 /// A task.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct TaskBody {
     /// Its cluster.
     pub cluster_id: String,
-    /// `backup`, `restore` or `validate_backup`.
+    /// `backup`, `restore`, `validate_backup` or `suspend`.
     #[serde(rename = "type")]
     pub kind: String,
     /// Its identity.
@@ -278,14 +384,14 @@ pub struct HistoryQuery {
 pub struct TaskRun {
     /// Its cluster.
     pub cluster_id: String,
-    /// `backup`, `restore` or `validate_backup`.
+    /// `backup`, `restore`, `validate_backup` or `suspend`.
     #[serde(rename = "type")]
     pub kind: String,
     /// Its task.
     pub task_id: String,
     /// Its identity.
     pub id: String,
-    /// `NEW`, `RUNNING`, `STOPPING`, `STOPPED`, `DONE`, `ERROR` or `ABORTED`.
+    /// `NEW`, `RUNNING`, `STOPPING`, `STOPPED`, `WAITING`, `DONE`, `ERROR` or `ABORTED`.
     pub status: String,
     /// Why it ended as it did; empty when there is nothing to say.
     pub cause: String,
@@ -469,28 +575,60 @@ pub struct HostProgress {
     pub started_at: Option<String>,
     /// When it ended.
     pub completed_at: Option<String>,
-    /// Always empty: sizes by table are told for all nodes together.
+    /// What is on it; empty where nodes have very many tables.
     pub keyspaces: Vec<KeyspaceProgress>,
 }
 
-/// A keyspace of a backup or a restore.
+/// A keyspace of a backup or a restore. All sizes in bytes.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(default)]
 pub struct KeyspaceProgress {
     /// Its name.
     pub keyspace: String,
-    /// Bytes of it.
+    /// Its bytes.
     pub size: u64,
+    /// Of these, uploaded by this backup.
+    pub uploaded: u64,
+    /// Of these, found in the bucket.
+    pub skipped: u64,
+    /// Of these, failed.
+    pub failed: u64,
+    /// Of these, in the cluster.
+    pub restored: u64,
+    /// Of these, at least downloaded.
+    pub downloaded: u64,
+    /// When it began.
+    pub started_at: Option<String>,
+    /// When it ended.
+    pub completed_at: Option<String>,
     /// Its tables.
     pub tables: Vec<TableProgress>,
 }
 
-/// A table of a backup or a restore.
+/// A table of a backup or a restore. All sizes in bytes.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(default)]
 pub struct TableProgress {
     /// Its name.
     pub table: String,
-    /// Bytes of it.
+    /// What went wrong with it.
+    pub error: String,
+    /// Its bytes.
     pub size: u64,
+    /// Of these, uploaded by this backup: of whole chunks.
+    pub uploaded: u64,
+    /// Of these, found in the bucket.
+    pub skipped: u64,
+    /// Of these, failed.
+    pub failed: u64,
+    /// Of these, in the cluster: of whole batches.
+    pub restored: u64,
+    /// Of these, at least downloaded.
+    pub downloaded: u64,
+    /// When it began.
+    pub started_at: Option<String>,
+    /// When it ended.
+    pub completed_at: Option<String>,
 }
 
 /// How far a restore is. All sizes in bytes.
@@ -542,6 +680,137 @@ pub struct RestoreHost {
     pub downloaded_bytes: u64,
     /// Milliseconds it spent on that.
     pub download_duration: u64,
+    /// Bytes it had the cluster take in.
+    pub streamed_bytes: u64,
+    /// Milliseconds that took.
+    pub stream_duration: u64,
+}
+
+/// What a backup task would do.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(default)]
+pub struct BackupTarget {
+    /// The cluster.
+    pub cluster_id: String,
+    /// The datacenters taken.
+    pub dc: Vec<String>,
+    /// Where to.
+    pub location: Vec<String>,
+    /// What is taken.
+    pub units: Vec<BackupUnit>,
+    /// Bytes that takes on all nodes.
+    pub size: u64,
+    /// How many backups are kept; all if this and the others are 0.
+    pub retention: u32,
+    /// For how many days.
+    pub retention_days: u32,
+    /// How files get there.
+    pub method: String,
+    /// Limits of bandwidth: none in this version.
+    pub rate_limit: Vec<String>,
+    /// Nodes at once: all in this version.
+    pub snapshot_parallel: Vec<String>,
+    /// Nodes at once: all in this version.
+    pub upload_parallel: Vec<String>,
+    /// Each node of these datacenters.
+    pub hosts: Vec<TargetHost>,
+    /// Token ranges that no node could be asked for; the backup would fail.
+    pub uncovered: Vec<String>,
+    /// What it would take.
+    pub estimate: Estimate,
+}
+
+/// A node that a task would work on.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(default)]
+pub struct TargetHost {
+    /// Its address.
+    pub host: String,
+    /// Its host id.
+    pub host_id: String,
+    /// Its datacenter.
+    pub dc: String,
+    /// Whether it is up.
+    pub up: bool,
+    /// Bytes of what is taken; absent if its worker did not say.
+    pub size: Option<u64>,
+}
+
+/// What a run would take, as far as earlier ones tell.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(default)]
+pub struct Estimate {
+    /// Bytes to move.
+    pub bytes: u64,
+    /// Seconds; absent if no run of the cluster tells how fast it is.
+    pub seconds: Option<u64>,
+    /// Objects to write or read; absent as `seconds`.
+    pub objects: Option<u64>,
+    /// What writing those costs, at `scheduler.price_1000_puts`.
+    pub cost_requests: Option<f64>,
+    /// What keeping the bytes costs a month, at `scheduler.price_gib_month`.
+    pub cost_month: Option<f64>,
+    /// What this was reckoned from, for people.
+    pub basis: String,
+}
+
+/// What a restore task would do.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(default)]
+pub struct RestoreTarget {
+    /// The cluster to restore into.
+    pub cluster_id: String,
+    /// Where from.
+    pub location: Vec<String>,
+    /// The backup.
+    pub snapshot_tag: String,
+    /// What is restored.
+    pub units: Vec<RestoreUnit>,
+    /// Its bytes, of all replicas in the backup.
+    pub size: u64,
+    /// Views that would be built anew: none in this version.
+    #[schema(value_type = Vec<Object>)]
+    pub views: Vec<Value>,
+    /// SSTables a batch, by shard: chosen by size in this version.
+    pub batch_size: u32,
+    /// Nodes at once: all.
+    pub parallel: u32,
+    /// Files of one batch at once.
+    pub transfers: u32,
+    /// Limits of bandwidth: none in this version.
+    pub rate_limit: Vec<String>,
+    /// Whether tables are compacted meanwhile.
+    pub allow_compaction: bool,
+    /// As with ScyllaDB Manager's agents: never.
+    pub unpin_agent_cpu: bool,
+    /// Tables of the backup that the cluster lacks; the restore would fail.
+    pub missing: Vec<String>,
+    /// What it would take.
+    pub estimate: Estimate,
+}
+
+/// A keyspace that would be restored.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(default)]
+pub struct RestoreUnit {
+    /// Its name.
+    pub keyspace: String,
+    /// Its bytes.
+    pub size: u64,
+    /// Its tables.
+    pub tables: Vec<RestoreTable>,
+}
+
+/// A table that would be restored.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(default)]
+pub struct RestoreTable {
+    /// Its name.
+    pub table: String,
+    /// Its bytes.
+    pub size: u64,
+    /// How its deleted rows are dropped: not known in this version.
+    pub tombstone_gc: String,
 }
 
 /// The backups of one task.

@@ -1,7 +1,5 @@
 //! `/cluster/{cluster}/tasks` and `/cluster/{cluster}/task/{type}/{task}`.
 
-use std::collections::BTreeMap;
-
 use axum::{
     Json,
     extract::{
@@ -21,7 +19,8 @@ use crate::{
     App, ask,
     properties::{self, Parts, Wish},
     record::Record,
-    timetable,
+    suspend::Suspension,
+    timetable::{self, Due, Start},
 };
 
 /// The cluster's tasks, each with its latest run.
@@ -39,17 +38,24 @@ pub(super) async fn list(
     let kind = if filter.kind.is_empty() {
         None
     } else {
-        Some(properties::kind(&filter.kind)?)
+        match properties::kind_of_filter(&filter.kind)? {
+            Some(kind) => Some(kind),
+            None => return Ok(Json(Vec::new())),
+        }
     };
     let cluster = app.ledger.cluster(&cluster).await?;
-    let (tasks, runs) =
-        tokio::try_join!(app.ledger.tasks(cluster.id), app.ledger.runs(cluster.id))?;
+    let (tasks, runs, suspension) = tokio::try_join!(
+        app.ledger.tasks(cluster.id),
+        app.ledger.runs(cluster.id),
+        app.ledger.suspension(cluster.id)
+    )?;
+    let suspension = suspension.map(|(suspension, _)| suspension);
     let items = tasks
         .iter()
         .filter(|task| filter.all || task.enabled)
         .filter(|task| kind.is_none_or(|kind| kind == task.kind()))
         .filter(|task| filter.task_id.is_empty() || filter.task_id == task.id.to_string())
-        .map(|task| item(task, &runs))
+        .map(|task| item(task, &runs, suspension.as_ref()))
         .filter(|item| {
             filter.status.is_empty() || filter.status.eq_ignore_ascii_case(&item.status)
         });
@@ -61,7 +67,7 @@ pub(super) async fn list(
 #[utoipa::path(
     post, path = "/api/v1/cluster/{cluster}/tasks", tag = "tasks",
     params(("cluster" = String, Path, description = "id or name")), request_body = TaskUpdate,
-    responses((status = 201, body = TaskStarted), (status = 400, body = ErrorBody), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody), (status = 501, body = ErrorBody))
+    responses((status = 201, body = TaskStarted), (status = 400, body = ErrorBody), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody))
 )]
 pub(super) async fn add(
     State(app): State<App>,
@@ -72,17 +78,26 @@ pub(super) async fn add(
     let cluster = app.ledger.cluster(&cluster).await?;
     let kind = properties::kind(&update.kind)?;
     let task = read(&app, &cluster, kind, &update, None).await?;
-    let at_once = task.enabled && timetable::at_once(&task, crate::now_ms());
-    if at_once {
+    let start = match task.enabled {
+        true => timetable::start(&task, task.scheduled_ms),
+        false => Start::Later,
+    };
+    if start == Start::AtOnce {
         ask::may_start(&app, &cluster, &task).await?;
     } else {
         ask::locations(&app, &task).await?;
     }
+    if start == Start::WhenOpen {
+        let due = Due {
+            after_ms: task.scheduled_ms,
+            pending: true,
+        };
+        app.ledger.put_due(cluster.id, task.id, due).await?;
+    }
     app.ledger.save_task(&task).await?;
-    let run_id = if at_once {
-        Some(ask::start(&app, &cluster, &task, false).await?.to_string())
-    } else {
-        None
+    let run_id = match start {
+        Start::AtOnce => Some(ask::start(&app, &cluster, &task, false).await?.to_string()),
+        Start::WhenOpen | Start::Later => None,
     };
     let location = format!(
         "/api/v1/cluster/{}/task/{}/{}",
@@ -102,7 +117,7 @@ pub(super) async fn add(
 /// A task, by id or name.
 #[utoipa::path(
     get, path = "/api/v1/cluster/{cluster}/task/{type}/{task}", tag = "tasks",
-    params(("cluster" = String, Path, description = "id or name"), ("type" = String, Path, description = "`backup`, `restore` or `validate_backup`"), ("task" = String, Path, description = "id or name")),
+    params(("cluster" = String, Path, description = "id or name"), ("type" = String, Path, description = "`backup`, `restore`, `validate_backup` or `suspend`"), ("task" = String, Path, description = "id or name")),
     responses((status = 200, body = TaskBody), (status = 404, body = ErrorBody))
 )]
 pub(super) async fn show(
@@ -116,8 +131,8 @@ pub(super) async fn show(
 /// Changes a task. A run of it that is under way goes on as it began.
 #[utoipa::path(
     put, path = "/api/v1/cluster/{cluster}/task/{type}/{task}", tag = "tasks", request_body = TaskUpdate,
-    params(("cluster" = String, Path, description = "id or name"), ("type" = String, Path, description = "`backup`, `restore` or `validate_backup`"), ("task" = String, Path, description = "id or name")),
-    responses((status = 200, body = TaskBody), (status = 400, body = ErrorBody), (status = 404, body = ErrorBody), (status = 501, body = ErrorBody))
+    params(("cluster" = String, Path, description = "id or name"), ("type" = String, Path, description = "`backup`, `restore`, `validate_backup` or `suspend`"), ("task" = String, Path, description = "id or name")),
+    responses((status = 200, body = TaskBody), (status = 400, body = ErrorBody), (status = 404, body = ErrorBody))
 )]
 pub(super) async fn change(
     State(app): State<App>,
@@ -137,11 +152,11 @@ pub(super) async fn change(
     Ok(Json(body(&task)))
 }
 
-/// Deletes a task with its runs. Its backups stay at first, and go by age: after `retention_days`, and
+/// Deletes a task with its runs; one that is under way is stopped. Its backups stay at first, and go by age: after `retention_days`, and
 /// 30 days at the earliest if the task keeps so many; never if it keeps all.
 #[utoipa::path(
     delete, path = "/api/v1/cluster/{cluster}/task/{type}/{task}", tag = "tasks",
-    params(("cluster" = String, Path, description = "id or name"), ("type" = String, Path, description = "`backup`, `restore` or `validate_backup`"), ("task" = String, Path, description = "id or name")),
+    params(("cluster" = String, Path, description = "id or name"), ("type" = String, Path, description = "`backup`, `restore`, `validate_backup` or `suspend`"), ("task" = String, Path, description = "id or name")),
     responses((status = 200), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody))
 )]
 pub(super) async fn remove(
@@ -156,7 +171,7 @@ pub(super) async fn remove(
 /// Starts a task; with `continue`, from where its last run was stopped or failed.
 #[utoipa::path(
     put, path = "/api/v1/cluster/{cluster}/task/{type}/{task}/start", tag = "tasks",
-    params(("cluster" = String, Path, description = "id or name"), ("type" = String, Path, description = "`backup`, `restore` or `validate_backup`"), ("task" = String, Path, description = "id or name"), StartQuery),
+    params(("cluster" = String, Path, description = "id or name"), ("type" = String, Path, description = "`backup`, `restore`, `validate_backup` or `suspend`"), ("task" = String, Path, description = "id or name"), StartQuery),
     responses((status = 200, body = TaskStarted), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody))
 )]
 pub(super) async fn start(
@@ -177,7 +192,7 @@ pub(super) async fn start(
 /// Stops a task's run. Its workers leave off within two seconds; the run can be continued.
 #[utoipa::path(
     put, path = "/api/v1/cluster/{cluster}/task/{type}/{task}/stop", tag = "tasks",
-    params(("cluster" = String, Path, description = "id or name"), ("type" = String, Path, description = "`backup`, `restore` or `validate_backup`"), ("task" = String, Path, description = "id or name"), StopQuery),
+    params(("cluster" = String, Path, description = "id or name"), ("type" = String, Path, description = "`backup`, `restore`, `validate_backup` or `suspend`"), ("task" = String, Path, description = "id or name"), StopQuery),
     responses((status = 200, body = TaskStopped), (status = 404, body = ErrorBody))
 )]
 pub(super) async fn stop(
@@ -221,11 +236,6 @@ async fn read(
     let scheduled_ms = before
         .filter(same)
         .map_or_else(crate::now_ms, |task| task.scheduled_ms);
-    if !update.labels.is_empty() || !update.tags.is_empty() {
-        return Err(ApiError::not_yet(
-            "not there yet: `labels`, `tags`; leave them out",
-        ));
-    }
     let parts = Parts::from(Wish::read(kind, &update.properties)?);
     let name = update.name.trim().to_owned();
     let others = app.ledger.tasks(cluster.id).await?;
@@ -242,6 +252,8 @@ async fn read(
         id,
         cluster: cluster.id,
         name,
+        labels: update.labels.clone(),
+        tags: update.tags.clone(),
         enabled: update.enabled,
         deleted: false,
         schedule,
@@ -249,6 +261,7 @@ async fn read(
         backup: parts.backup,
         restore: parts.restore,
         validate: parts.validate,
+        suspend: parts.suspend,
     })
 }
 
@@ -261,8 +274,8 @@ pub(super) fn body(task: &Task) -> TaskBody {
         kind: task.kind().to_string(),
         id: task.id.to_string(),
         name: task.name.clone(),
-        labels: BTreeMap::new(),
-        tags: Vec::new(),
+        labels: task.labels.clone(),
+        tags: task.tags.clone(),
         enabled: task.enabled,
         schedule: schedule(task.schedule.as_ref()),
         properties,
@@ -285,7 +298,7 @@ fn schedule(of: Option<&protocol::Schedule>) -> Schedule {
 }
 
 /// `runs` are those of the cluster, newest first.
-fn item(task: &Task, runs: &[Record]) -> TaskListItem {
+fn item(task: &Task, runs: &[Record], suspension: Option<&Suspension>) -> TaskListItem {
     let runs: Vec<&Record> = runs.iter().filter(|run| run.task == task.id).collect();
     let last = |status: RunStatus| {
         runs.iter()
@@ -301,8 +314,9 @@ fn item(task: &Task, runs: &[Record]) -> TaskListItem {
         error_count: count(RunStatus::Error),
         last_success: last(RunStatus::Done),
         last_error: last(RunStatus::Error),
-        suspended: false,
-        next_activation: timetable::next(task, crate::now_ms()).and_then(time),
+        suspended: suspension.is_some_and(|suspension| suspension.bars(task.kind())),
+        next_activation: timetable::next(task, latest.map(|run| run.status), crate::now_ms())
+            .and_then(time),
         retry: timetable::retries(&runs),
         run_id: latest.map(|run| run.run.to_string()),
         cause: latest.map(|run| run.cause.clone()).unwrap_or_default(),

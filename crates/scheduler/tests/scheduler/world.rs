@@ -10,8 +10,9 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use protocol::{
     BatchLoaded, ChunkStored, ClusterId, DcBatches, Fact, Indexed, Inspected, Job, Location,
-    NodeId, NodeInfo, NodePrepared, NodeValidated, Presence, Purge, Purged, RestorePlanned, Sealed,
-    SnapshotsCleared, TableRef, TableSize, Unit, Validated, WorkerKind, subject,
+    NodeId, NodeInfo, NodePrepared, NodeValidated, Pinged, Presence, Probe, Purge, Purged,
+    RestorePlanned, Sealed, SnapshotsCleared, TableRef, TableSize, Unit, Validated, WorkerKind,
+    subject,
 };
 use queue::{Consumer, Context, Handler, JobError, Queue};
 use serde_json::{Value, json};
@@ -55,11 +56,18 @@ pub(crate) struct World {
     pub(crate) done: Arc<Mutex<BTreeMap<&'static str, usize>>>,
     /// Purges that were asked for.
     pub(crate) purges: Arc<Mutex<Vec<Purge>>>,
+    /// How schedulers are configured.
+    change: Box<dyn Fn(&mut Config)>,
 }
 
 impl World {
     /// A cluster of two nodes with all their workers, and one scheduler.
     pub(crate) async fn new() -> Result<Self> {
+        Self::with(|_| ()).await
+    }
+
+    /// The same, with schedulers configured otherwise.
+    pub(crate) async fn with(change: impl Fn(&mut Config) + 'static) -> Result<Self> {
         let nats = Nats::start()?;
         let settings = queue::Settings {
             url: nats.url(),
@@ -79,6 +87,7 @@ impl World {
             hold: watch::channel(false).0,
             done: Arc::default(),
             purges: Arc::default(),
+            change: Box::new(change),
         };
         for number in [1, 2] {
             world.start_workers(number);
@@ -97,6 +106,8 @@ impl World {
         config.scheduler.listen = format!("127.0.0.1:{port}");
         config.scheduler.sweep_secs = 1;
         config.scheduler.locations = vec!["localstorage:backups".parse().expect("a location")];
+        config.scheduler.secret_key = Some("5e".repeat(32).as_str().into());
+        (self.change)(&mut config);
         let stop = CancellationToken::new();
         let context = service::Context {
             config: Arc::new(config),
@@ -145,7 +156,7 @@ impl World {
         self.tasks.spawn(async move {
             let stop = CancellationToken::new();
             queue
-                .answer(&["inspect"], node(number), actor, stop)
+                .answer(&["inspect", "ping"], node(number), actor, stop)
                 .await
                 .expect("answered");
         });
@@ -253,8 +264,7 @@ impl World {
 
     /// The same, with further properties.
     pub(crate) async fn back_up_with(&self, more: Value) -> Result<String> {
-        let mut body =
-            json!({"type": "backup", "properties": {"location": ["localstorage:backups"]}});
+        let mut body = json!({"type": "backup", "enabled": true, "properties": {"location": ["localstorage:backups"]}});
         for (key, value) in more.as_object().into_iter().flatten() {
             body["properties"][key] = value.clone();
         }
@@ -394,6 +404,7 @@ impl Handler for Actor {
         let kind = job.kind();
         let fact = match job {
             Job::Inspect(_) => Fact::Inspected(inspected()),
+            Job::Ping(_) => Fact::Pinged(pinged()),
             Job::SetBalancing(job) => Fact::BalancingSet {
                 enabled: job.enabled,
             },
@@ -402,10 +413,7 @@ impl Handler for Actor {
                 chunks: 3,
                 files: 30,
                 bytes: 3_000,
-                tables: vec![TableSize {
-                    table: users(),
-                    bytes: 3_000,
-                }],
+                tables: vec![TableSize::new(users(), 3_000)],
                 ..Indexed::default()
             }),
             Job::Upload(job) => {
@@ -418,6 +426,7 @@ impl Handler for Actor {
                     chunk: job.chunk,
                     files: 10,
                     bytes: 1_000,
+                    tables: vec![TableSize::new(users(), 1_000)],
                 })
             }
             Job::Seal(_) => Fact::Sealed(Sealed {
@@ -443,10 +452,7 @@ impl Handler for Actor {
                     first: 0,
                     count: 4,
                 }],
-                tables: vec![TableSize {
-                    table: users(),
-                    bytes: 4_000,
-                }],
+                tables: vec![TableSize::new(users(), 4_000)],
                 sstables: 8,
                 files: 72,
                 bytes: 4_000,
@@ -460,6 +466,7 @@ impl Handler for Actor {
                 bytes: 1_000,
                 download_ms: 1,
                 load_ms: 1,
+                table: Some(users()),
             }),
             Job::PutBack(_) => Fact::NodePutBack,
             Job::Request(_) => return Err(JobError::Refuse("not for a worker".to_owned())),
@@ -507,6 +514,24 @@ fn users() -> TableRef {
     }
 }
 
+fn pinged() -> Pinged {
+    Pinged {
+        scylla_version: "2026.1.0".to_owned(),
+        uptime_ms: 90_000,
+        cpus: 8,
+        memory: 64 << 30,
+        rest: Probe {
+            round_trip_us: 1_500,
+            ..Probe::default()
+        },
+        cql: Probe {
+            cause: "connection refused".to_owned(),
+            ..Probe::default()
+        },
+        cql_tls: false,
+    }
+}
+
 fn inspected() -> Inspected {
     let info = |number| NodeInfo {
         node: node(number),
@@ -526,6 +551,7 @@ fn inspected() -> Inspected {
             tablets: false,
         }],
         uncovered: Vec::new(),
+        sizes: vec![TableSize::new(users(), 3_000)],
     }
 }
 

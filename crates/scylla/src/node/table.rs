@@ -19,6 +19,21 @@ pub enum LoadOptions {
 }
 
 impl Node {
+    /// Bytes that the table takes on this node's disk, what waits to be deleted included.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchTable`] if there is no such table.
+    pub async fn disk_space(&self, table: &TableRef) -> Result<u64, Error> {
+        let attempt = format!("tell how large {table} is");
+        let path = [
+            "column_family",
+            "metrics",
+            "total_disk_space_used",
+            &joined(table),
+        ];
+        self.call(Method::GET, &path, attempt).read().await
+    }
+
     /// Whether the table is compacted automatically on this node.
     ///
     /// # Errors

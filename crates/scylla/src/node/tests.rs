@@ -272,6 +272,7 @@ fn long_futures_can_be_sent() {
         node: protocol::NodeId::generate(),
         keyspace: vec![],
         dc: vec![],
+        sizes: true,
     };
     can_be_sent(node.inspect(&ask));
     can_be_sent(node.load(&table(), LoadOptions::Stream));

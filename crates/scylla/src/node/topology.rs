@@ -291,6 +291,26 @@ impl Node {
         Ok(u32::try_from(nodes.len()).unwrap_or(u32::MAX))
     }
 
+    /// Milliseconds since ScyllaDB was started.
+    ///
+    /// # Errors
+    /// As for every call: [`Error`].
+    pub async fn uptime_ms(&self) -> Result<u64, Error> {
+        self.get(&["system", "uptime_ms"], "tell since when it runs")
+            .await
+    }
+
+    /// An entry of the node's configuration, as JSON.
+    ///
+    /// # Errors
+    /// [`Error::Refused`](Error) if there is no such entry.
+    pub async fn setting(&self, name: &str) -> Result<serde_json::Value, Error> {
+        let attempt = format!("tell its `{name}`");
+        self.call(Method::GET, &["v2", "config", name], attempt)
+            .read()
+            .await
+    }
+
     /// The node's data directory: the first, should there be several.
     ///
     /// # Errors

@@ -20,9 +20,7 @@ impl Backup {
             Fact::BalancingSet { enabled } => self.balancing_set(event.node, *enabled),
             Fact::SnapshotTaken => self.part_fact(event.node, Part::snapshot_taken),
             Fact::Indexed(plan) => self.indexed(event.node, plan),
-            Fact::ChunkStored(chunk) => {
-                self.part_fact(event.node, |part, now_ms| part.chunk_stored(chunk, now_ms))
-            }
+            Fact::ChunkStored(chunk) => self.chunk_stored(event.node, chunk),
             Fact::Sealed(sealed) => {
                 self.part_fact(event.node, |part, now_ms| part.sealed(sealed, now_ms))
             }
@@ -31,7 +29,8 @@ impl Backup {
             Fact::Failed(failed) => fold_failed(self, event.node, failed),
             // The scheduler's own words, and answers to those outside.
             Fact::Refused { .. } | Fact::RunStarted | Fact::RunEnded(_) => Folded::Known,
-            Fact::Validated(_)
+            Fact::Pinged(_)
+            | Fact::Validated(_)
             | Fact::SnapshotsCleared(_)
             | Fact::RestorePlanned(_)
             | Fact::NodePrepared(_)
@@ -84,10 +83,20 @@ impl Backup {
                 "the plan of {name} has {chunks} chunks, where {most} are the most"
             ));
         } else if folded == Folded::Changed {
-            for size in &plan.tables {
-                let keyspace = self.tables.entry(size.table.keyspace.clone()).or_default();
-                let bytes = keyspace.entry(size.table.table.clone()).or_default();
-                *bytes = bytes.saturating_add(size.bytes);
+            self.tables.plan(&plan.tables);
+            if let Some(part) = node.and_then(|node| self.parts.get_mut(&node)) {
+                part.tables.plan(&plan.tables);
+            }
+            self.bound_tables();
+        }
+        folded
+    }
+
+    fn chunk_stored(&mut self, node: Option<NodeId>, chunk: &ChunkStored) -> Folded {
+        let folded = self.part_fact(node, |part, now_ms| part.chunk_stored(chunk, now_ms));
+        if folded == Folded::Changed {
+            for size in &chunk.tables {
+                self.tables.done(&size.table, size.bytes);
             }
         }
         folded
@@ -149,6 +158,11 @@ impl Part {
             return Folded::Known;
         }
         self.uploaded = self.uploaded.saturating_add(chunk.bytes);
+        if self.at < At::Upload || self.tables.len() > 0 {
+            for size in &chunk.tables {
+                self.tables.done(&size.table, size.bytes);
+            }
+        }
         self.since_ms = now_ms;
         self.stored_all(now_ms);
         Folded::Changed

@@ -3,7 +3,7 @@
 use protocol::{Inspected, Location, NodeInfo};
 
 use super::{At, Backup, Part, Phase};
-use crate::{bitmap::Bitmap, course::Folded, ring::Ring};
+use crate::{bitmap::Bitmap, course::Folded, ring::Ring, tables::Tables};
 
 impl Backup {
     pub(super) fn inspected(&mut self, found: &Inspected) -> Folded {
@@ -89,6 +89,7 @@ impl Part {
             skipped_files: 0,
             skipped_bytes: 0,
             uploaded: 0,
+            tables: Tables::default(),
         }
     }
 }

@@ -48,6 +48,7 @@ impl Backup {
             node,
             keyspace: request.keyspace.clone(),
             dc: request.dc.clone(),
+            sizes: false,
         })
     }
 

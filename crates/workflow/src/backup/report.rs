@@ -4,7 +4,7 @@ use protocol::{NodeId, TaskKind};
 
 use super::{At, Backup, Part, Phase};
 use crate::{
-    report::{Host, Report, Table},
+    report::{Host, Report},
     wait::Step,
 };
 
@@ -35,7 +35,7 @@ pub(super) fn of(backup: &Backup) -> Report {
         files: sum(|host| host.files),
         parts_done: sum(|host| u64::from(host.parts_done)),
         parts: sum(|host| u64::from(host.parts)),
-        tables: tables(backup),
+        tables: backup.tables.report(backup.slowest() >= At::Stored),
         removed: backup.removed,
         validated: None,
         cleared: 0,
@@ -86,6 +86,7 @@ fn host(backup: &Backup, node: NodeId, part: &Part) -> Host {
         restored: 0,
         download_ms: 0,
         load_ms: 0,
+        tables: part.tables.report(part.at >= At::Stored),
     }
 }
 
@@ -111,15 +112,4 @@ fn host_stage(backup: &Backup, part: &Part) -> &'static str {
             | Step::PutBack,
         ) => "WAIT",
     }
-}
-
-fn tables(backup: &Backup) -> Vec<Table> {
-    let rows = backup.tables.iter().flat_map(|(keyspace, tables)| {
-        tables.iter().map(|(table, size)| Table {
-            keyspace: keyspace.clone(),
-            table: table.clone(),
-            size: *size,
-        })
-    });
-    rows.collect()
 }

@@ -20,7 +20,8 @@ impl Restore {
             Fact::Failed(failed) => fold_failed(self, event.node, failed),
             // The scheduler's own words, and answers to those outside.
             Fact::Refused { .. } | Fact::RunStarted | Fact::RunEnded(_) => Folded::Known,
-            Fact::SnapshotTaken
+            Fact::Pinged(_)
+            | Fact::SnapshotTaken
             | Fact::Indexed(_)
             | Fact::ChunkStored(_)
             | Fact::Sealed(_)
@@ -94,6 +95,9 @@ impl Restore {
         }
         share.since_ms = self.life.now_ms();
         self.restored = self.restored.saturating_add(batch.bytes);
+        if let Some(table) = &batch.table {
+            self.tables.done(table, batch.bytes);
+        }
         if let Some(host) = node.and_then(|node| self.hosts.get_mut(&node)) {
             host.batches += 1;
             host.files = host.files.saturating_add(batch.files);

@@ -1,8 +1,6 @@
 //! The jobs of a restore.
 
-use protocol::{
-    DcNodes, Inspect, Job, LoadBatch, NodeId, PlanRestore, PrepareNode, SetBalancing, TableRef,
-};
+use protocol::{DcNodes, Inspect, Job, LoadBatch, NodeId, PlanRestore, PrepareNode, SetBalancing};
 
 use super::Restore;
 use crate::{
@@ -55,6 +53,7 @@ impl Restore {
             node,
             keyspace: request.keyspace.clone(),
             dc: Vec::new(),
+            sizes: false,
         })
     }
 
@@ -102,19 +101,13 @@ impl Restore {
             origin,
             ..
         } = self.spec;
-        let tables = self.tables.iter().flat_map(|(keyspace, tables)| {
-            tables.keys().map(|table| TableRef {
-                keyspace: keyspace.clone(),
-                table: table.clone(),
-            })
-        });
         Some(Job::PrepareNode(PrepareNode {
             cluster,
             run,
             origin,
             node,
             location: self.home()?.clone(),
-            tables: tables.collect(),
+            tables: self.tables.names().collect(),
         }))
     }
 

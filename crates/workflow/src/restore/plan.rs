@@ -57,10 +57,7 @@ impl Restore {
             return Folded::Changed;
         }
         (self.files, self.bytes) = (plan.files, plan.bytes);
-        for size in &plan.tables {
-            let keyspace = self.tables.entry(size.table.keyspace.clone()).or_default();
-            keyspace.insert(size.table.table.clone(), size.bytes);
-        }
+        self.tables.plan(&plan.tables);
         for share in &plan.dcs {
             let end = share.first + share.count;
             let (dc, first) = (share.dc.clone(), share.first);
@@ -80,7 +77,7 @@ impl Restore {
         let moves = self
             .units
             .iter()
-            .any(|unit| unit.tablets && self.tables.contains_key(&unit.keyspace));
+            .any(|unit| unit.tablets && self.tables.has(&unit.keyspace));
         if moves {
             self.go(Phase::Balance);
             let node = self.planner();

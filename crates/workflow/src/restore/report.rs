@@ -4,7 +4,7 @@ use protocol::{NodeId, RunStatus, TaskKind};
 
 use super::{Host, Phase, Restore};
 use crate::{
-    report::{self, Report, Table},
+    report::{self, Report},
     undo::Undo,
 };
 
@@ -35,7 +35,9 @@ pub(super) fn of(restore: &Restore) -> Report {
         parts_done: u64::from(restore.loaded.count()),
         parts: u64::from(restore.batches),
         hosts: hosts.collect(),
-        tables: tables(restore),
+        tables: restore
+            .tables
+            .report(restore.loaded.count() == restore.batches),
         removed: None,
         validated: None,
         cleared: 0,
@@ -74,6 +76,7 @@ fn of_host(restore: &Restore, node: NodeId, host: &Host) -> report::Host {
         restored: host.bytes,
         download_ms: host.download_ms,
         load_ms: host.load_ms,
+        tables: Vec::new(),
     }
 }
 
@@ -87,15 +90,4 @@ fn host_stage(restore: &Restore, host: &Host) -> &'static str {
             "WAIT"
         }
     }
-}
-
-fn tables(restore: &Restore) -> Vec<Table> {
-    let rows = restore.tables.iter().flat_map(|(keyspace, tables)| {
-        tables.iter().map(|(table, size)| Table {
-            keyspace: keyspace.clone(),
-            table: table.clone(),
-            size: *size,
-        })
-    });
-    rows.collect()
 }

@@ -44,7 +44,11 @@ fn check(world: &World) {
         RunStatus::Done => check_done(world, run),
         RunStatus::Error => assert_ne!(cause, "", "I3: an error says why"),
         RunStatus::Stopped => {}
-        RunStatus::New | RunStatus::Running | RunStatus::Stopping | RunStatus::Aborted => {
+        RunStatus::New
+        | RunStatus::Running
+        | RunStatus::Stopping
+        | RunStatus::Waiting
+        | RunStatus::Aborted => {
             panic!("I3: the run ended as {status}")
         }
     }
@@ -54,6 +58,10 @@ fn check(world: &World) {
 /// A run that is done has done all there was to do.
 fn check_done(world: &World, run: &Run) {
     let report = run.report();
+    for table in &report.tables {
+        let told = table.skipped + table.done;
+        assert_eq!(told, table.size, "done, but not all of {}", table.table);
+    }
     match world.scenario.work {
         Work::Backup => {
             assert!(!report.hosts.is_empty(), "I3: a backup of no node");

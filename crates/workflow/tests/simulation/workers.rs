@@ -30,6 +30,7 @@ enum Trouble {
 fn kind_of(job: &Job) -> WorkerKind {
     match job {
         Job::Inspect(_)
+        | Job::Ping(_)
         | Job::SetBalancing(_)
         | Job::TakeSnapshot(_)
         | Job::Index(_)
@@ -207,6 +208,7 @@ impl World {
         match job {
             Job::Request(_) => unreachable!("no run publishes a request"),
             Job::Inspect(_) => Ok(self.inspect()),
+            Job::Ping(_) => unreachable!("no run asks how a node is"),
             Job::SetBalancing(job) => {
                 if job.enabled || !over {
                     self.balancing = job.enabled;
@@ -274,6 +276,7 @@ impl World {
                     bytes,
                     download_ms,
                     load_ms,
+                    table: Some(table()),
                 }))
             }
             Job::PutBack(job) => {
@@ -313,6 +316,7 @@ impl World {
             nodes,
             units: vec![unit],
             uncovered,
+            sizes: Vec::new(),
         })
     }
 
@@ -335,10 +339,7 @@ impl World {
             }
         };
         let (files, bytes) = (u64::from(chunks) * 8, u64::from(chunks) * 8_000);
-        let tables = vec![TableSize {
-            table: table(),
-            bytes,
-        }];
+        let tables = vec![TableSize::new(table(), bytes)];
         let (skipped_files, skipped_bytes) = (0, 0);
         Ok(Fact::Indexed(Indexed {
             chunks,
@@ -368,6 +369,7 @@ impl World {
             chunk: job.chunk,
             files: 8,
             bytes: 8_000,
+            tables: vec![TableSize::new(table(), 8_000)],
         }))
     }
 
@@ -490,10 +492,7 @@ impl World {
             self.bucket.restore_plans.insert(job.origin, plan);
         }
         let dcs = self.bucket.restore_plans[&job.origin].clone();
-        let tables = vec![TableSize {
-            table: table(),
-            bytes: 1,
-        }];
+        let tables = vec![TableSize::new(table(), 1)];
         Fact::RestorePlanned(RestorePlanned {
             dcs,
             tables,

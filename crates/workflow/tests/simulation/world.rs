@@ -340,6 +340,7 @@ impl World {
             Fact::NodePrepared(_) => "prepare_node",
             Fact::BalancingSet { enabled: true }
             | Fact::Inspected(_)
+            | Fact::Pinged(_)
             | Fact::SnapshotTaken
             | Fact::Indexed(_)
             | Fact::ChunkStored(_)

@@ -97,7 +97,7 @@ pub(crate) fn found(count: u64, tablets: bool) -> Inspected {
         cluster_name: "test".to_owned(),
         nodes: (1..=count).map(info).collect(),
         units: vec![unit],
-        uncovered: Vec::new(),
+        ..Inspected::default()
     }
 }
 
@@ -110,8 +110,8 @@ pub(crate) fn plan_of(chunks: u32) -> Fact {
         skipped_files: 8,
         skipped_bytes: 1_000,
         tables: vec![TableSize {
-            table: orders(),
-            bytes: bytes + 1_000,
+            skipped_bytes: 1_000,
+            ..TableSize::new(orders(), bytes + 1_000)
         }],
     })
 }
@@ -128,6 +128,7 @@ pub(crate) fn chunk(chunk: u32) -> Fact {
         chunk,
         files: 8,
         bytes: 100,
+        tables: vec![TableSize::new(orders(), 100)],
     })
 }
 
@@ -184,10 +185,7 @@ pub(crate) fn batches(dcs: &[(&str, u32)]) -> Fact {
         });
         first += count;
     }
-    plan.tables = vec![TableSize {
-        table: orders(),
-        bytes: 400,
-    }];
+    plan.tables = vec![TableSize::new(orders(), 400)];
     Fact::RestorePlanned(plan)
 }
 
@@ -198,6 +196,7 @@ pub(crate) fn loaded(batch: u32) -> Fact {
         bytes: 100,
         download_ms: 5,
         load_ms: 6,
+        table: Some(orders()),
     })
 }
 
@@ -238,6 +237,7 @@ fn label(job: &Job) -> String {
         Job::LoadBatch(job) => format!(" {} #{}", job.dc, job.batch),
         Job::Request(_)
         | Job::Inspect(_)
+        | Job::Ping(_)
         | Job::TakeSnapshot(_)
         | Job::Index(_)
         | Job::Seal(_)

@@ -51,7 +51,7 @@ pub(crate) struct ValidateArgs {
     #[arg(long)]
     name: Option<String>,
     /// Wait for the end; the exit status is 0 only if all is as it should be
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["cron", "start_date"])]
     wait: bool,
 }
 
@@ -74,7 +74,7 @@ pub(super) async fn run(client: &Client, args: ValidateArgs) -> Result<(), Failu
         "validate_backup",
         args.name.as_deref(),
         properties,
-        args.schedule.body(),
+        &args.schedule,
     );
     client.submit(&cluster, task, args.wait).await
 }

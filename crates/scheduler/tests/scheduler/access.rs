@@ -1,0 +1,202 @@
+//! Who is let in, over HTTP and over NATS, and what is noted of it.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use protocol::{Answer, Audit, Command, Encoding, Message as _, NewTask, TaskKind, TaskProgress};
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+use testkit::eventually;
+
+use crate::world::{CLUSTER, LONG, World};
+
+const VIEWER: &str = "viewer-token-0123456789";
+const OPERATOR: &str = "operator-token-0123456789";
+const ADMIN: &str = "admin-token-0123456789";
+
+#[tokio::test]
+async fn tokens_say_who_may_do_what_and_changes_are_noted() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let tokens = folder.path().join("tokens");
+    std::fs::write(
+        &tokens,
+        format!("viewer eve {VIEWER}\noperator otto {OPERATOR}\nadmin ada {ADMIN}\n"),
+    )?;
+    let world =
+        World::with(move |config| config.scheduler.tokens_file = Some(tokens.clone())).await?;
+    let audit = world.nats.subscribe("thetis.audit.>").await?;
+    let ask = async |token: Option<&str>, method: Method, path: &str, body: Option<Value>| {
+        let url = format!("http://127.0.0.1:{}/api/v1/{path}", world.port());
+        let mut request = world.http.request(method, url);
+        if let Some(token) = token {
+            request = request.bearer_auth(token);
+        }
+        if let Some(body) = body {
+            request = request.json(&body);
+        }
+        let answer = request.send().await?;
+        let asks = answer.headers().contains_key("www-authenticate");
+        let status = answer.status();
+        anyhow::Ok((status, asks, answer.text().await?))
+    };
+    let (status, _, _) = ask(None, Method::GET, "version", None).await?;
+    assert_eq!(status, StatusCode::OK);
+    for token in [None, Some("wrong-token-0123456789")] {
+        let (status, asks, text) = ask(token, Method::GET, "clusters", None).await?;
+        assert_eq!((status, asks), (StatusCode::UNAUTHORIZED, true));
+        assert!(!text.contains("wrong-token"), "{text}");
+    }
+    let cluster = json!({"name": CLUSTER, "host": "10.0.0.1"});
+    for (token, expected) in [
+        (VIEWER, StatusCode::FORBIDDEN),
+        (OPERATOR, StatusCode::FORBIDDEN),
+        (ADMIN, StatusCode::CREATED),
+    ] {
+        eventually("an answer", LONG, async || {
+            let (status, _, text) =
+                ask(Some(token), Method::POST, "clusters", Some(cluster.clone())).await?;
+            ensure!(status == expected, "{status} {text}");
+            Ok(())
+        })
+        .await?;
+    }
+    let (status, _, _) = ask(Some(VIEWER), Method::GET, "clusters", None).await?;
+    assert_eq!(status, StatusCode::OK);
+    let tasks = format!("cluster/{CLUSTER}/tasks");
+    let task = json!({"type": "backup", "enabled": false, "properties": {"location": ["localstorage:backups"]}});
+    let (status, _, text) = ask(Some(VIEWER), Method::POST, &tasks, Some(task.clone())).await?;
+    assert!(
+        status == StatusCode::FORBIDDEN && text.contains("operator"),
+        "{text}"
+    );
+    let (status, _, text) = ask(Some(OPERATOR), Method::POST, &tasks, Some(task)).await?;
+    assert_eq!(status, StatusCode::CREATED, "{text}");
+    let (status, _, _) = ask(
+        Some(OPERATOR),
+        Method::DELETE,
+        &format!("cluster/{CLUSTER}"),
+        None,
+    )
+    .await?;
+    assert_eq!(status, StatusCode::FORBIDDEN);
+
+    let mut noted = Vec::new();
+    while let Some((subject, payload)) = audit.next(Duration::from_secs(2)).await? {
+        let Audit::Asked {
+            who,
+            role,
+            over,
+            request,
+            status,
+            ..
+        } = Audit::decode(&payload, Encoding::MessagePack)?;
+        noted.push((subject, who, role, over, request, status));
+    }
+    let has = |who: &str, request: &str, status: u16| {
+        noted.iter().any(|(_, by, _, over, asked, answered)| {
+            by == who && over == "http" && asked == request && *answered == status
+        })
+    };
+    assert!(has("ada", "POST /api/v1/clusters", 201), "{noted:?}");
+    assert!(has("eve", "POST /api/v1/clusters", 403), "{noted:?}");
+    assert!(
+        has("otto", &format!("POST /api/v1/{tasks}"), 201),
+        "{noted:?}"
+    );
+    assert!(
+        has("otto", &format!("DELETE /api/v1/cluster/{CLUSTER}"), 403),
+        "{noted:?}"
+    );
+    let subjects: Vec<&str> = noted.iter().map(|(subject, ..)| subject.as_str()).collect();
+    assert!(subjects.contains(&"thetis.audit.none") && subjects.contains(&"thetis.audit.prod"));
+    assert!(!format!("{noted:?}").contains("-token-"));
+    Ok(())
+}
+
+#[tokio::test]
+async fn commands_over_nats_do_what_the_api_does() -> Result<()> {
+    let world = World::new().await?;
+    world.add_cluster().await?;
+    let backup = Command::Backup(NewTask {
+        name: "nightly".to_owned(),
+        properties: properties(json!({"location": ["localstorage:backups"]})),
+        ..NewTask::default()
+    });
+    let (status, body) = command(&world, CLUSTER, &backup, Encoding::MessagePack).await?;
+    assert_eq!(status, 201, "{body}");
+    assert!(body["run_id"].is_string(), "{body}");
+    let progress = Command::Progress(TaskProgress {
+        kind: TaskKind::Backup,
+        task: "nightly".to_owned(),
+        run: None,
+    });
+    eventually("the backup to end", LONG, async || {
+        let (status, body) = command(&world, CLUSTER, &progress, Encoding::Json).await?;
+        ensure!(
+            status == 200 && body["run"]["status"] == "DONE",
+            "{status} {body}"
+        );
+        Ok(())
+    })
+    .await?;
+    let (status, body) = command(&world, CLUSTER, &Command::Tasks, Encoding::Json).await?;
+    assert_eq!(
+        (status, &body[0]["name"]),
+        (200, &json!("nightly")),
+        "{body}"
+    );
+    // What is wrong is told as the API tells it.
+    let (status, body) = command(&world, "none", &Command::Tasks, Encoding::Json).await?;
+    assert_eq!(status, 404, "{body}");
+    let empty = Command::Backup(NewTask::default());
+    let (status, body) = command(&world, CLUSTER, &empty, Encoding::Json).await?;
+    let message = body["message"].as_str().unwrap_or_default();
+    assert!(status == 400 && message.contains("no location"), "{body}");
+    for (subject, payload, named) in [
+        ("thetis.command.prod.dance", "{}", "no command `dance`"),
+        ("thetis.command.prod.tasks", "{}", "not a message"),
+        (
+            "thetis.command.prod.tasks",
+            r#"{"version": "1", "kind": "backup", "properties": {}}"#,
+            "the subject says `tasks`",
+        ),
+        (
+            "thetis.command.prod.stop",
+            r#"{"version": "9", "kind": "stop"}"#,
+            "version `9`",
+        ),
+    ] {
+        let answer = world
+            .nats
+            .request(subject, "application/json", payload.into())
+            .await?;
+        let Answer::Answer { status, body } = Answer::decode(&answer, Encoding::Json)?;
+        let message = body["message"].as_str().unwrap_or_default();
+        assert!(
+            status == 400 && message.contains(named),
+            "{subject}: {body}"
+        );
+    }
+    Ok(())
+}
+
+fn properties(value: Value) -> serde_json::Map<String, Value> {
+    value.as_object().cloned().unwrap_or_default()
+}
+
+async fn command(
+    world: &World,
+    cluster: &str,
+    command: &Command,
+    encoding: Encoding,
+) -> Result<(u16, Value)> {
+    let subject = format!("thetis.command.{cluster}.{}", command.kind());
+    let payload = command.encode(encoding);
+    let answer = world
+        .nats
+        .request(&subject, encoding.content_type(), payload)
+        .await;
+    let answer = answer.context("an answer")?;
+    let Answer::Answer { status, body } = Answer::decode(&answer, encoding)?;
+    Ok((status, body))
+}
