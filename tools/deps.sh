@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs the servers and tools that tests and the demo need, as far as they are lacking.
 #
-#   tools/deps.sh                  all servers: nats weed rclone gcs azure
+#   tools/deps.sh                  all servers and tools of tests: nats weed rclone gcs azure scripts
 #   tools/deps.sh nats weed        only these
 #   tools/deps.sh deny             cargo-deny, for `make check`
 #   tools/deps.sh fuzz             a C++ compiler, for `make fuzz`
@@ -104,12 +104,18 @@ deny() {
     ln -sfn ../cargo/bin/cargo-deny "$deps/bin/cargo-deny"
 }
 
+# What the scripts of the tests call.
+scripts() {
+    command -v curl >/dev/null || system curl ca-certificates
+    command -v python3 >/dev/null || system python3
+}
+
 # libFuzzer comes as source with the crate that calls it.
 fuzz() {
     command -v "${CXX:-c++}" >/dev/null || system g++
 }
 
-[ $# -gt 0 ] || set -- nats weed rclone gcs azure
+[ $# -gt 0 ] || set -- nats weed rclone gcs azure scripts
 mkdir -p "$deps/bin"
 for tool in "$@"; do
     case $tool in
@@ -119,7 +125,8 @@ for tool in "$@"; do
     gcs | fake-gcs-server) ! lacking fake-gcs-server || gcs ;;
     azure | azurite) ! lacking azurite || azure ;;
     deny | cargo-deny) ! lacking cargo-deny || deny ;;
+    scripts) scripts ;;
     fuzz) fuzz ;;
-    *) fail "no tool \`$tool\`; there are nats, weed, rclone, gcs, azure, deny and fuzz" ;;
+    *) fail "no tool \`$tool\`; there are nats, weed, rclone, gcs, azure, scripts, deny and fuzz" ;;
     esac
 done

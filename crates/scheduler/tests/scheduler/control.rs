@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use jiff::{Timestamp, ToSpan as _};
+use protocol::RunStatus;
 use reqwest::Method;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use testkit::eventually;
 
@@ -16,6 +18,12 @@ fn backup(more: Value) -> Value {
         task[key] = value.clone();
     }
     task
+}
+
+/// As much of a run's record as is looked at here.
+#[derive(Serialize, Deserialize)]
+struct Seen {
+    status: RunStatus,
 }
 
 async fn make(world: &World, task: Value) -> Result<(String, Value)> {
@@ -216,11 +224,14 @@ async fn a_task_is_deleted_while_it_runs() -> Result<()> {
     assert_eq!(status, 200, "{body}");
     let tasks = world.get(&format!("cluster/{id}/tasks?all=true")).await?;
     assert_eq!(tasks, json!([]));
-    world.hold.send_replace(false);
     // Its run ends, and goes.
     let (status, _) = world.send(Method::GET, &task, None).await?;
     assert_eq!(status, 404);
-    let runs: queue::Kv<Value> = world.queue.bucket(queue::Bucket::Runs);
+    let runs: queue::Kv<Seen> = world.queue.bucket(queue::Bucket::Runs);
+    let begun = runs.list(&id).await?;
+    assert_eq!(begun.len(), 1, "it is still there");
+    assert_ne!(begun[0].1.status, RunStatus::Done);
+    world.hold.send_replace(false);
     eventually("the run to go", LONG, async || {
         let left = runs.list(&id).await?;
         ensure!(left.is_empty(), "{} runs", left.len());

@@ -1,0 +1,72 @@
+#!/usr/bin/env bash
+# The life of a cluster, by `thetis`: from being registered to being forgotten.
+#
+# Needs: THETIS (the program), THETIS_API_URL, HOST (a node of the cluster), OTHER (a node of an empty
+# cluster with the same tables), LOCATION (where backups go).
+set -euo pipefail
+
+step() { printf '\n== %s\n' "$*"; }
+thetis() { "$THETIS" "$@"; }
+# json <expression>: what it makes of the JSON on standard input, `j`.
+json() { python3 -c "import json, sys; j = json.load(sys.stdin); print($1)"; }
+# fails <status> <command>…: the command must end with that status.
+fails() {
+    local expected=$1 status=0
+    shift
+    "$@" || status=$?
+    [ "$status" = "$expected" ] || { echo "status $status, not $expected: $*" >&2; exit 1; }
+}
+
+step "register"
+thetis cluster add --name life --host "$HOST" --label team=db
+thetis cluster add --name other --host "$OTHER"
+fails 4 thetis cluster add --name life --host "$HOST"
+thetis cluster update -c life --label team=storage
+thetis cluster list
+thetis status -c life | tee /dev/stderr | grep -q 'UN  *UP'
+
+step "dry run"
+thetis backup -c life -L "$LOCATION" --dry-run --show-tables | tee /dev/stderr | grep -q 'Disk size: ~'
+[ "$(thetis tasks -c life --all --output json | json 'len(j)')" = 0 ]
+
+step "a backup by schedule"
+thetis backup -c life -L "$LOCATION" --cron '@every 24h' --name nightly --label team=db
+thetis progress -c life backup/nightly --wait
+thetis progress -c life backup/nightly --details | grep -q UPLOADED
+thetis info -c life backup/nightly | tee /dev/stderr | grep -q 'Schedule:  *@every 24h'
+thetis update -c life backup/nightly --set retention=5 --window 00:00,24:00
+thetis info -c life backup/nightly --output json | json 'j["task"]["properties"]["retention"]' | grep -qx 5
+thetis tasks -c life
+
+step "list"
+tag=$(thetis backup list -c life --output json | json 'j[0]["snapshot_info"][0]["snapshot_tag"]')
+thetis backup files -c life -T "$tag" | grep -q 'Data.db'
+
+step "suspend and resume"
+thetis suspend -c life
+fails 4 thetis start -c life backup/nightly
+thetis resume -c life
+
+step "again"
+thetis start -c life backup/nightly --no-continue --wait
+[ "$(thetis backup list -c life --output json | json 'len(j[0]["snapshot_info"])')" = 2 ]
+thetis backup validate -c life --wait
+thetis backup pin -c life -T "$tag" --reason 'the first'
+fails 4 thetis backup delete -c life -T "$tag" --yes
+thetis backup unpin -c life -T "$tag"
+
+step "restore"
+thetis restore -c other -L "$LOCATION" -T "$tag" --dry-run | tee /dev/stderr | grep -q 'Snapshot tag'
+thetis restore -c other -L "$LOCATION" -T "$tag" --wait
+
+step "stop and delete"
+thetis backup delete -c life -T "$tag" --yes
+[ "$(thetis backup list -c life --output json | json 'len(j[0]["snapshot_info"])')" = 1 ]
+thetis backup delete-local-snapshots -c life --yes
+thetis stop -c life backup/nightly --disable
+thetis tasks -c life --all | grep -q '^\*backup/'
+thetis stop -c life backup/nightly --delete
+fails 3 thetis info -c life backup/nightly
+thetis cluster delete life --yes
+thetis cluster delete other --yes
+[ "$(thetis cluster list --output json | json 'len(j)')" = 0 ]
