@@ -6,8 +6,6 @@ mod again;
 mod bad_input;
 #[path = "e2e/crash.rs"]
 mod crash;
-#[path = "e2e/failover.rs"]
-mod failover;
 #[path = "e2e/life.rs"]
 mod life;
 #[path = "e2e/memory.rs"]
