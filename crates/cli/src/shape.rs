@@ -74,6 +74,7 @@ pub(crate) struct Task {
     pub(crate) last_success: Option<String>,
     pub(crate) last_error: Option<String>,
     pub(crate) next_activation: Option<String>,
+    #[serde(default = "yes")]
     pub(crate) enabled: bool,
     pub(crate) suspended: bool,
     pub(crate) schedule: Schedule,
@@ -94,6 +95,10 @@ impl Task {
         !self.status.is_empty()
             && (self.status == "NEW" && self.run_id.is_some() || under_way(&self.status))
     }
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// When a task runs.

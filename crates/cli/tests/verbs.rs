@@ -117,10 +117,10 @@ fn a_status_shows_nodes_and_their_workers() {
         let out = api.run(&format!("{verb} -c prod")).with(0).out;
         let rows: Vec<&str> = out.lines().collect();
         assert!(
-            rows[1].starts_with("dc1") && rows[2].starts_with("dc2"),
+            rows[0].ends_with("dc1") && rows[4].ends_with("dc2"),
             "{out}"
         );
-        assert!(rows[1].contains("snapshot, 2 upload"), "{out}");
+        assert!(rows[2].contains("snapshot, 2 upload"), "{out}");
     }
 }
 
@@ -400,7 +400,7 @@ fn tasks_are_listed_as_they_are_named() {
         out.lines()
             .nth(1)
             .unwrap()
-            .starts_with("backup/b1   nightly  DONE          2      1  "),
+            .starts_with("backup/b1   nightly  -         DONE          2      1  "),
         "{out}"
     );
     assert_eq!(

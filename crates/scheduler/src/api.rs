@@ -31,7 +31,10 @@ use axum::{
 use queue::CancellationToken;
 use tokio::net::TcpListener;
 use tracing::{Instrument as _, debug, info, info_span, warn};
-use utoipa::OpenApi;
+use utoipa::{
+    OpenApi,
+    openapi::{ContentBuilder, Ref, ResponseBuilder},
+};
 
 pub(crate) use error::ApiError;
 pub use error::ErrorBody;
@@ -96,14 +99,38 @@ const GRACE: std::time::Duration = std::time::Duration::from_secs(10);
         backups::pins::pin,
         backups::pins::unpin,
     ),
-    components(schemas(Schedule))
+    components(schemas(Schedule, ErrorBody))
 )]
 struct Document;
 
 /// The OpenAPI document of all routes.
 #[must_use]
 pub fn document() -> utoipa::openapi::OpenApi {
-    Document::openapi()
+    let mut document = Document::openapi();
+    let refusal = || {
+        ResponseBuilder::new()
+            .description("what is wrong, for whatever reason")
+            .content(
+                "application/json",
+                ContentBuilder::new()
+                    .schema(Some(Ref::from_schema_name("ErrorBody")))
+                    .build(),
+            )
+            .build()
+    };
+    for path in document.paths.paths.values_mut() {
+        let methods = [
+            &mut path.get,
+            &mut path.put,
+            &mut path.post,
+            &mut path.delete,
+        ];
+        for operation in methods.into_iter().flatten() {
+            let answers = &mut operation.responses.responses;
+            answers.insert("default".to_owned(), refusal().into());
+        }
+    }
+    document
 }
 
 /// All routes.

@@ -140,7 +140,9 @@ impl From<JsonRejection> for ApiError {
         // Whether it is no JSON or one of another shape makes no difference to whoever sent it; what it
         // lacks and where is in the text.
         let status = match rejection.status() {
-            StatusCode::UNPROCESSABLE_ENTITY => StatusCode::BAD_REQUEST,
+            StatusCode::UNPROCESSABLE_ENTITY | StatusCode::UNSUPPORTED_MEDIA_TYPE => {
+                StatusCode::BAD_REQUEST
+            }
             status => status,
         };
         let text = rejection.body_text();

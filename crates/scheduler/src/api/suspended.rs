@@ -20,7 +20,7 @@ use crate::{
 #[utoipa::path(
     get, path = "/api/v1/cluster/{cluster}/suspended", tag = "suspend",
     params(("cluster" = String, Path, description = "id or name")),
-    responses((status = 200, body = bool), (status = 404, body = ErrorBody))
+    responses((status = 200, body = bool, content_type = "application/json"), (status = 404, body = ErrorBody))
 )]
 pub(super) async fn show(
     State(app): State<App>,
@@ -34,7 +34,7 @@ pub(super) async fn show(
 /// Suspends the cluster (`true`), or ends that (`false`). While it is suspended, nothing begins but
 /// tasks of the type that is allowed, if one is; what runs is stopped.
 #[utoipa::path(
-    put, path = "/api/v1/cluster/{cluster}/suspended", tag = "suspend", request_body = bool,
+    put, path = "/api/v1/cluster/{cluster}/suspended", tag = "suspend", request_body(content = bool, content_type = "application/json"),
     params(("cluster" = String, Path, description = "id or name"), SuspendQuery),
     responses((status = 200), (status = 400, body = ErrorBody), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody))
 )]
