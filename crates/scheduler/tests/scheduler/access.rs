@@ -1,6 +1,9 @@
 //! Who is let in, over HTTP and over NATS, and what is noted of it.
 
-use std::time::Duration;
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result, ensure};
 use protocol::{Answer, Audit, Command, Encoding, Message as _, NewTask, TaskKind, TaskProgress};
@@ -177,6 +180,81 @@ async fn commands_over_nats_do_what_the_api_does() -> Result<()> {
             "{subject}: {body}"
         );
     }
+    Ok(())
+}
+
+/// A certificate and its key, in files.
+struct Pair {
+    cert: PathBuf,
+    key: PathBuf,
+}
+
+/// An authority, and what it has signed: for the server, and for a client named `otto`.
+fn certificates(folder: &Path) -> Result<(PathBuf, Pair, Pair)> {
+    let mut authority = rcgen::CertificateParams::new(vec![])?;
+    authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let authority = rcgen::CertifiedIssuer::self_signed(authority, rcgen::KeyPair::generate()?)?;
+    let ca = folder.join("ca.pem");
+    std::fs::write(&ca, authority.pem())?;
+    let sign = |name: &str| -> Result<Pair> {
+        let mut params = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()])?;
+        params
+            .distinguished_name
+            .push(rcgen::DnType::CommonName, name);
+        let key = rcgen::KeyPair::generate()?;
+        let signed = params.signed_by(&key, &authority)?;
+        let pair = Pair {
+            cert: folder.join(format!("{name}.crt")),
+            key: folder.join(format!("{name}.key")),
+        };
+        std::fs::write(&pair.cert, signed.pem())?;
+        std::fs::write(&pair.key, key.serialize_pem())?;
+        Ok(pair)
+    };
+    let (server, client) = (sign("server")?, sign("otto")?);
+    Ok((ca, server, client))
+}
+
+#[tokio::test]
+async fn over_https_a_clients_certificate_says_who_asks() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let (ca, server, client) = certificates(folder.path())?;
+    let trusted = ca.clone();
+    let world = World::secure(move |config| {
+        let tls = &mut config.scheduler.tls;
+        tls.cert = Some(server.cert.clone());
+        tls.key = Some(server.key.clone());
+        tls.client_ca = Some(trusted.clone());
+        tls.client_role = Some("operator".to_owned());
+    })
+    .await?;
+    let audit = world.nats.subscribe("thetis.audit.>").await?;
+    let builder = || -> Result<reqwest::ClientBuilder> {
+        let ca = reqwest::Certificate::from_pem(&std::fs::read(&ca)?)?;
+        Ok(reqwest::Client::builder().no_proxy().tls_certs_merge([ca]))
+    };
+    let both = [std::fs::read(&client.cert)?, std::fs::read(&client.key)?].concat();
+    let known = builder()?
+        .identity(reqwest::Identity::from_pem(&both)?)
+        .build()?;
+    let base = format!("https://127.0.0.1:{}/api/v1", world.port());
+    eventually("the API", LONG, async || {
+        let answer = known.get(format!("{base}/clusters")).send().await?;
+        ensure!(answer.status() == StatusCode::OK, "{}", answer.status());
+        Ok(())
+    })
+    .await?;
+    // It may what its role may, and is noted by its name.
+    let refused = known.delete(format!("{base}/cluster/prod")).send().await?;
+    assert_eq!(refused.status(), StatusCode::FORBIDDEN);
+    let (_, payload) = audit.next(LONG).await?.context("a note")?;
+    let Audit::Asked { who, role, .. } = Audit::decode(&payload, Encoding::MessagePack)?;
+    assert_eq!((who.as_str(), role.as_str()), ("otto", "operator"));
+    // Without a certificate, and without TLS, nobody is let in.
+    let unknown = builder()?.build()?;
+    assert!(unknown.get(format!("{base}/version")).send().await.is_err());
+    let plain = format!("http://127.0.0.1:{}/api/v1/version", world.port());
+    assert!(world.http.get(plain).send().await.is_err());
     Ok(())
 }
 
