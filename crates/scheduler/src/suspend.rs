@@ -80,10 +80,11 @@ pub(crate) async fn suspend(
     cluster: &Cluster,
     request: &SuspendRequest,
 ) -> Result<(), ApiError> {
+    let before = app.ledger.suspension(cluster.id).await?;
     let mut suspension = Suspension {
         request: request.clone(),
         since_ms: crate::now_ms(),
-        stopped: Vec::new(),
+        stopped: before.map(|(found, _)| found.stopped).unwrap_or_default(),
     };
     if request.fail_if_running {
         let running = running(app, cluster.id, &suspension).await?;

@@ -374,7 +374,8 @@ impl Term<'_> {
             (began && plan.windows().open(now).is_none()).then_some(record.run)
         };
         let running = self.open.values().map(|open| &open.record);
-        let running = running.filter(|record| record.status == RunStatus::Running);
+        // One that has only to tidy up goes on to its end, and is told once.
+        let running = running.filter(|record| record.status == RunStatus::Running && !record.waits);
         let closed: Vec<RunId> = running.filter_map(closed).collect();
         for run in closed {
             info!(%run, "its window has closed");
@@ -426,7 +427,6 @@ impl Term<'_> {
                 continue;
             };
             if self.is_busy(cluster, &wish) {
-                self.house_ms = self.house_ms.min(now_ms.saturating_add(AGAIN_MS));
                 continue;
             }
             let run = identity(task.id, last.ended_ms);
