@@ -53,6 +53,7 @@ impl Term<'_> {
     /// Has a run tidied up after, unless that is under way.
     pub(crate) fn close(&mut self, record: Record) {
         let run = record.run;
+        self.app.memory().ended(record.clone());
         self.closing.insert(run, record.clone());
         if !self.trying.insert(run) {
             return;
@@ -103,7 +104,7 @@ impl Term<'_> {
             }
         })
         .await?;
-        self.app.memory().closed(record);
+        self.app.memory().ended(record);
         self.retry_waiting();
         Ok(())
     }

@@ -174,8 +174,9 @@ pub(crate) struct Memory {
     pub(crate) suspended: Suspensions,
     /// When each cluster was last backed up, in milliseconds since 1970.
     pub(crate) good: BTreeMap<ClusterId, u64>,
-    /// The last runs that ended.
-    pub(crate) closed: Vec<Record>,
+    /// The last runs that ended, each from its end on: what is left of one whose descriptor is
+    /// gone.
+    pub(crate) ended: Vec<Record>,
 }
 
 impl Memory {
@@ -185,12 +186,13 @@ impl Memory {
         *last = at_ms.max(*last);
     }
 
-    /// The run has ended for good.
-    pub(crate) fn closed(&mut self, record: Record) {
-        if self.closed.len() >= REMEMBERED {
-            self.closed.remove(0);
+    /// The run has ended.
+    pub(crate) fn ended(&mut self, record: Record) {
+        self.ended.retain(|known| known.run != record.run);
+        if self.ended.len() >= REMEMBERED {
+            self.ended.remove(0);
         }
-        self.closed.push(record);
+        self.ended.push(record);
     }
 }
 

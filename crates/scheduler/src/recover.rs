@@ -270,10 +270,10 @@ impl Term<'_> {
             let Memory {
                 clusters,
                 tasks,
-                closed,
+                ended,
                 ..
             } = &*memory;
-            (clusters.clone(), Arc::clone(tasks), closed.clone())
+            (clusters.clone(), Arc::clone(tasks), ended.clone())
         };
         if !clusters.is_empty() || !self.open.is_empty() {
             let (clusters, open) = (clusters.len(), self.open.len());
@@ -283,7 +283,7 @@ impl Term<'_> {
             );
         }
         let ledger = &self.app.ledger;
-        for record in ended.iter().chain(self.closing.values()) {
+        for record in &ended {
             self.insist("write a run", || async {
                 ledger.new_run(record).await.map(drop)
             })

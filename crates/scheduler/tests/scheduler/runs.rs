@@ -298,6 +298,34 @@ async fn a_run_survives_the_loss_of_all_that_nats_had() -> Result<()> {
     Ok(())
 }
 
+/// Tidying up takes the descriptor away before it is written that the run is closed. What fails
+/// here between the two is the descriptor's own removal: a directory lies in its place.
+#[tokio::test]
+async fn a_run_that_has_ended_survives_the_loss_while_it_is_tidied_up_after() -> Result<()> {
+    let mut world = World::new().await?;
+    world.add_cluster().await?;
+    world.hold.send_replace(true);
+    let task = world.back_up().await?;
+    world.until_done("index", 2).await?;
+    let [descriptor] = &world.descriptors()[..] else {
+        anyhow::bail!("one run has one descriptor");
+    };
+    let descriptor = world.bucket().join(descriptor);
+    std::fs::remove_file(&descriptor)?;
+    std::fs::create_dir(&descriptor)?;
+    world.hold.send_replace(false);
+    let before = world.until(&task, "DONE").await?;
+    world.nats.wipe_and_restart()?;
+    std::fs::remove_dir(&descriptor)?;
+    let after = world.until(&task, "DONE").await?;
+    assert_eq!(after["run"]["id"], before["run"]["id"]);
+    assert_eq!(after["progress"]["uploaded"], 6_000);
+    // It holds nothing any more.
+    let next = world.back_up().await?;
+    world.until(&next, "DONE").await?;
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_new_scheduler_finds_in_the_bucket_what_an_old_one_and_its_nats_have_left() -> Result<()>
 {
