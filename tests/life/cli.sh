@@ -5,6 +5,9 @@
 # cluster with the same tables), LOCATION (where backups go).
 set -euo pipefail
 
+# has <pattern>: whether standard input has such a line. Reads all of it: whoever writes it must not be cut off.
+has() { grep "$@" | cat >/dev/null; }
+
 step() { printf '\n== %s\n' "$*"; }
 thetis() { "$THETIS" "$@"; }
 # json <expression>: what it makes of the JSON on standard input, `j`.
@@ -23,24 +26,24 @@ thetis cluster add --name other --host "$OTHER"
 fails 4 thetis cluster add --name life --host "$HOST"
 thetis cluster update -c life --label team=storage
 thetis cluster list
-thetis status -c life | tee /dev/stderr | grep -q 'UN  *UP'
+thetis status -c life | tee /dev/stderr | has 'UN  *UP'
 
 step "dry run"
-thetis backup -c life -L "$LOCATION" --dry-run --show-tables | tee /dev/stderr | grep -q 'Disk size: ~'
+thetis backup -c life -L "$LOCATION" --dry-run --show-tables | tee /dev/stderr | has 'Disk size: ~'
 [ "$(thetis tasks -c life --all --output json | json 'len(j)')" = 0 ]
 
 step "a backup by schedule"
 thetis backup -c life -L "$LOCATION" --cron '@every 24h' --name nightly --label team=db
 thetis progress -c life backup/nightly --wait
-thetis progress -c life backup/nightly --details | grep -q UPLOADED
-thetis info -c life backup/nightly | tee /dev/stderr | grep -q 'Schedule:  *@every 24h'
+thetis progress -c life backup/nightly --details | has UPLOADED
+thetis info -c life backup/nightly | tee /dev/stderr | has 'Schedule:  *@every 24h'
 thetis update -c life backup/nightly --set retention=5 --window 00:00,24:00
-thetis info -c life backup/nightly --output json | json 'j["task"]["properties"]["retention"]' | grep -qx 5
+thetis info -c life backup/nightly --output json | json 'j["task"]["properties"]["retention"]' | has -x 5
 thetis tasks -c life
 
 step "list"
 tag=$(thetis backup list -c life --output json | json 'j[0]["snapshot_info"][0]["snapshot_tag"]')
-thetis backup files -c life -T "$tag" | grep -q 'Data.db'
+thetis backup files -c life -T "$tag" | has 'Data.db'
 
 step "suspend and resume"
 thetis suspend -c life
@@ -56,7 +59,7 @@ fails 4 thetis backup delete -c life -T "$tag" --yes
 thetis backup unpin -c life -T "$tag"
 
 step "restore"
-thetis restore -c other -L "$LOCATION" -T "$tag" --dry-run | tee /dev/stderr | grep -q 'Snapshot tag'
+thetis restore -c other -L "$LOCATION" -T "$tag" --dry-run | tee /dev/stderr | has 'Snapshot tag'
 thetis restore -c other -L "$LOCATION" -T "$tag" --wait
 
 step "stop and delete"
@@ -64,7 +67,7 @@ thetis backup delete -c life -T "$tag" --yes
 [ "$(thetis backup list -c life --output json | json 'len(j[0]["snapshot_info"])')" = 1 ]
 thetis backup delete-local-snapshots -c life --yes
 thetis stop -c life backup/nightly --disable
-thetis tasks -c life --all | grep -q '^\*backup/'
+thetis tasks -c life --all | has '^\*backup/'
 thetis stop -c life backup/nightly --delete
 fails 3 thetis info -c life backup/nightly
 thetis cluster delete life --yes
