@@ -40,8 +40,9 @@ bench: ## measure the upload path against a server that stores nothing, beside r
 	@"$${CARGO_TARGET_DIR:-target}/release/bench"
 
 .PHONY: golden
-golden: ## write proto-schemas/ anew from the code; look at the difference before you commit
+golden: deps ## write proto-schemas/ and the table of docs/metrics.md anew from the code; look at the difference before you commit
 	UPDATE_GOLDEN=1 $(CARGO) test --locked -p protocol --test golden
+	UPDATE_GOLDEN=1 $(CARGO) test --locked -p tests --test e2e metrics
 
 .PHONY: deps
 deps: ## install the servers that tests and demo need into .deps/

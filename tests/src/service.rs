@@ -110,6 +110,19 @@ impl Service {
         self.process.as_ref().map(Process::id)
     }
 
+    /// Where its metrics are, once it runs.
+    ///
+    /// # Errors
+    /// When its log does not say yet.
+    pub fn admin(&self) -> Result<String> {
+        let log = self.log();
+        let told = log
+            .rsplit_once(" admin=\"")
+            .and_then(|(_, rest)| rest.split_once('"'));
+        let (address, _) = told.with_context(|| format!("{} has not started", self.name))?;
+        Ok(format!("http://{address}"))
+    }
+
     /// Its log.
     #[must_use]
     pub fn log(&self) -> String {

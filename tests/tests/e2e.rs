@@ -12,6 +12,8 @@ mod examples;
 mod life;
 #[path = "e2e/memory.rs"]
 mod memory;
+#[path = "e2e/metrics.rs"]
+mod metrics;
 #[path = "e2e/openapi.rs"]
 mod openapi;
 #[path = "e2e/retention.rs"]

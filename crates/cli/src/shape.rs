@@ -58,6 +58,7 @@ pub(crate) struct NodeStatus {
 #[serde(default)]
 pub(crate) struct Worker {
     pub(crate) kind: String,
+    pub(crate) heartbeat_age_ms: u64,
 }
 
 /// `GET /cluster/{id}/tasks`, an item; and what making or starting a task answers.

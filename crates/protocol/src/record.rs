@@ -260,6 +260,9 @@ pub struct Presence {
     pub cluster_name: String,
     /// The worker's own version.
     pub version: String,
+    /// When it last said so, in milliseconds since 1970 as its clock has it.
+    #[serde(default)]
+    pub said_ms: u64,
 }
 
 /// What shall become of a run. Bucket `control`, key `<run>`, watched by every worker.

@@ -7,7 +7,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use crate::{Bucket, Error, Kv, Queue, error::Chain};
+use crate::{Bucket, Error, Kv, Queue, error::Chain, streams::now_ms};
 
 /// How often a worker says that it lives; an entry outlives three of these.
 const RENEW: Duration = Duration::from_secs(2);
@@ -17,7 +17,8 @@ const ATTEMPT: Duration = Duration::from_secs(2);
 const PREFIX: &str = "worker";
 
 impl Queue {
-    /// Keeps `presence` known until `stop`, and takes it back then. Whatever fails is tried again.
+    /// Keeps `presence` known until `stop`, each time with the time it is, and takes it back then.
+    /// Whatever fails is tried again.
     ///
     /// # Errors
     /// [`Error::Key`], at once, if the instance's name cannot be part of a key.
@@ -39,7 +40,11 @@ impl Queue {
         let key = format!("{PREFIX}.{}.{node}.{instance}", worker.as_str());
         let mut known = true;
         while !stop.is_cancelled() {
-            let said = timeout(ATTEMPT, kv.put(&key, presence)).await;
+            let presence = Presence {
+                said_ms: now_ms(),
+                ..presence.clone()
+            };
+            let said = timeout(ATTEMPT, kv.put(&key, &presence)).await;
             match said {
                 Ok(Ok(_)) if !known => {
                     info!("others know again that this worker lives");

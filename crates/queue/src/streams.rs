@@ -106,16 +106,17 @@ impl Bucket {
             allow_rollup: true,
             deny_delete: true,
             allow_direct: true,
+            // So that a bucket made anew after its loss does not repeat revisions that somebody still
+            // remembers: none is written to a thousand times a second for long, so revisions stay
+            // behind the clock.
             first_sequence: Some(now_ms()),
             ..Config::default()
         }
     }
 }
 
-/// Where a new bucket's revisions begin: in milliseconds since 1970, so that a bucket made anew
-/// after its loss does not repeat revisions that somebody still remembers. No bucket is written
-/// to a thousand times a second for long, so its revisions stay behind the clock.
-fn now_ms() -> u64 {
+/// Milliseconds since 1970.
+pub(crate) fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.map_or(1, |time| u64::try_from(time.as_millis()).unwrap_or(1))
 }

@@ -32,6 +32,7 @@ impl Term<'_> {
         } = *record;
         info!(%run, %cluster, task = %record.task, %status, cause = record.cause, "run ended");
         self.app.metrics.ended(record.kind(), status);
+        self.app.metrics.board.ended(record);
         self.look_again(record.task, status);
         if status == RunStatus::Done && record.parts.backup.is_some() {
             self.app.memory().good(cluster, record.ended_ms);

@@ -196,8 +196,16 @@ fn staffed(nodes: &[NodeInfo], workers: &[Presence]) -> Result<(), ApiError> {
     )))
 }
 
-/// How a node is, as the worker beside it finds.
-pub(crate) async fn ping(app: &App, cluster: ClusterId, node: NodeId) -> Result<Pinged, String> {
+/// How a node is, as the worker beside it finds, if one is seen there.
+pub(crate) async fn ping(
+    app: &App,
+    cluster: ClusterId,
+    node: NodeId,
+    seen: bool,
+) -> Result<Pinged, String> {
+    if !seen {
+        return Err("no snapshot-worker is connected: start `thetis node` there".to_owned());
+    }
     let run = RunId::generate();
     let job = Job::Ping(Ping { cluster, run, node });
     let asked = app.queue.ask(&job, LOOK).await;
@@ -278,17 +286,14 @@ pub(crate) async fn look(
 
 /// The cluster's nodes beside which a snapshot-worker lives.
 pub(crate) fn scouts(cluster: &Cluster, workers: &[Presence]) -> Vec<NodeId> {
-    let lives = |node: NodeId| {
-        workers
-            .iter()
-            .any(|w| w.node == node && w.worker == WorkerKind::Snapshot)
-    };
-    cluster
-        .nodes
-        .iter()
-        .map(|node| node.node)
-        .filter(|node| lives(*node))
-        .collect()
+    let nodes = cluster.nodes.iter().map(|node| node.node);
+    nodes.filter(|node| is_seen(*node, workers)).collect()
+}
+
+/// Whether a snapshot-worker lives beside the node.
+pub(crate) fn is_seen(node: NodeId, workers: &[Presence]) -> bool {
+    let mut beside = workers.iter().filter(|worker| worker.node == node);
+    beside.any(|worker| worker.worker == WorkerKind::Snapshot)
 }
 
 async fn inspect(app: &App, cluster: ClusterId, node: NodeId) -> Result<Inspected, AskError> {

@@ -29,6 +29,8 @@ const AT_ONCE: usize = 32;
 pub(crate) struct Open {
     pub(crate) record: Record,
     pub(crate) revision: Revision,
+    /// Of which revision the metrics tell.
+    pub(crate) shown: Option<Revision>,
     /// Where the next sweep begins in what is due.
     pub(crate) cursor: usize,
     /// Whether workers were told, in this term, to leave off what they have in hand.
@@ -42,6 +44,7 @@ impl Open {
         Self {
             record,
             revision,
+            shown: None,
             cursor: 0,
             left_off: false,
             span,

@@ -24,6 +24,7 @@ use crate::{
     App,
     close::Closed,
     driver::Open,
+    health,
     record::Record,
     recover::Searched,
     requests::{self, Asked},
@@ -217,6 +218,7 @@ impl<'a> Term<'a> {
                 error!(error = %Chain(&cause), "cannot take requests");
             }
         });
+        feeding.spawn(health::look_on(self.app.clone()));
         let sweep = Duration::from_secs(self.app.config.scheduler.sweep_secs);
         let mut timer = interval(sweep.min(Duration::from_millis(workflow::limit::STEP_MS)));
         timer.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -28,6 +28,7 @@ mod close;
 mod clusters;
 mod copies;
 mod driver;
+mod health;
 mod leader;
 mod ledger;
 mod metrics;
@@ -94,7 +95,9 @@ pub async fn run(ctx: Context) -> Result<(), Error> {
         .ensure()
         .await
         .map_err(|e| Error::new("preparing streams and buckets", e))?;
+    ctx.registry.connected(&queue, &stores);
     let metrics = ctx.registry.register("scheduler", Metrics::register);
+    ctx.registry.collect(metrics.board.clone());
     let app = App {
         ledger: Ledger::new(&queue),
         queue,

@@ -1,5 +1,7 @@
 //! What the scheduler counts. Only the leader has anything to say of runs.
 
+mod board;
+
 use std::{collections::BTreeMap, sync::atomic::AtomicU64};
 
 use prometheus_client::{
@@ -9,7 +11,9 @@ use prometheus_client::{
 };
 use protocol::{Cluster, ClusterId, RunStatus, TaskKind};
 
-/// Which cluster, by the name its users gave it: there are hundreds at most.
+pub(crate) use self::board::{Board, Found};
+
+/// Which cluster, by its id.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OfCluster {
     cluster: String,
@@ -37,6 +41,8 @@ struct Answer {
 pub(crate) struct Metrics {
     pub(crate) leader: Gauge,
     pub(crate) events: Counter,
+    /// What is shown of clusters, tasks and nodes.
+    pub(crate) board: Board,
     backup_age: Family<OfCluster, Gauge<f64, AtomicU64>>,
     open: Family<OfStatus, Gauge>,
     ended: Family<Outcome, Counter>,
@@ -106,7 +112,7 @@ impl Metrics {
                     std::time::Duration::from_millis(now_ms.saturating_sub(*at)).as_secs_f64();
                 self.backup_age
                     .get_or_create(&OfCluster {
-                        cluster: cluster.name.clone(),
+                        cluster: cluster.id.to_string(),
                     })
                     .set(age);
             }
@@ -116,6 +122,7 @@ impl Metrics {
     /// Another replica knows better now.
     pub(crate) fn not_leading(&self) {
         self.leader.set(0);
+        self.board.clear();
         self.open.clear();
         self.backup_age.clear();
     }

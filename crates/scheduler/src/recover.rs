@@ -76,11 +76,20 @@ impl Term<'_> {
         if called || self.kept_house.is_none_or(|at| at.elapsed() >= HOUSE) {
             self.keep_house().await?;
         }
-        let memory = self.app.memory();
-        self.app
-            .metrics
-            .ages(&memory.clusters, &memory.good, crate::now_ms());
+        self.show();
         Ok(())
+    }
+
+    /// Has the metrics tell what is there now.
+    fn show(&mut self) {
+        let metrics = &self.app.metrics;
+        for open in self.open.values_mut() {
+            if open.shown.replace(open.revision) != Some(open.revision) {
+                metrics.board.run(&open.record);
+            }
+        }
+        let memory = self.app.memory();
+        metrics.ages(&memory.clusters, &memory.good, crate::now_ms());
     }
 
     /// Notes clusters and tasks, so that they can be written anew if NATS loses them; which happens
@@ -110,6 +119,7 @@ impl Term<'_> {
             self.agenda.forget(task.id);
         }
         self.agenda.keep(&tasks);
+        self.app.metrics.board.keep(&clusters, &tasks, &suspended);
         memory.clusters = clusters;
         memory.tasks = Arc::new(tasks);
         memory.suspended = suspended;
@@ -141,6 +151,8 @@ impl Term<'_> {
             if let Some((run, _)) = good {
                 self.app.memory().good(cluster, run.ended_ms);
             }
+            let records = runs.iter().map(|(record, _)| record);
+            self.app.metrics.board.history(records);
             self.forget_old(&runs).await?;
             let runs = self.forget_deleted(runs).await?;
             let records: Vec<Record> = runs.iter().map(|(record, _)| record.clone()).collect();

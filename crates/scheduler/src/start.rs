@@ -260,6 +260,7 @@ impl Term<'_> {
         info!(%run, %cluster, %status, reason, "run ended before it began");
         record.end(status, reason.clone(), crate::now_ms());
         self.app.metrics.ended(record.kind(), status);
+        self.app.metrics.board.ended(&record);
         self.save(&mut Open::new(record, revision, span)).await?;
         if exclusive {
             let ledger = &self.app.ledger;

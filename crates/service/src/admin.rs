@@ -9,20 +9,50 @@ use axum::{
     Router, extract::State, http::StatusCode, http::header, response::IntoResponse, routing::get,
 };
 use prometheus_client::encoding::text::encode;
+use queue::Queue;
+use store::Stores;
 use tokio::net::TcpListener;
 
+use crate::connections::Connections;
+
 /// Where metrics are registered; shared by all services of a process.
-#[derive(Clone, Debug, Default)]
-pub struct Registry(Arc<Mutex<prometheus_client::registry::Registry>>);
+#[derive(Clone, Debug)]
+pub struct Registry {
+    metrics: Arc<Mutex<prometheus_client::registry::Registry>>,
+    connections: Connections,
+}
+
+impl Default for Registry {
+    fn default() -> Self {
+        let connections = Connections::default();
+        let mut metrics = prometheus_client::registry::Registry::default();
+        metrics.register_collector(Box::new(connections.clone()));
+        Self {
+            metrics: Arc::new(Mutex::new(metrics)),
+            connections,
+        }
+    }
+}
 
 impl Registry {
+    /// Has what goes to NATS and to the stores counted, under `thetis_queue_` and `thetis_store_`.
+    pub fn connected(&self, queue: &Queue, stores: &Stores) {
+        self.connections.add(queue.stats(), stores.requests());
+    }
+
+    /// Has `collector` asked at each scrape, for metrics whose names it makes itself.
+    pub fn collect(&self, collector: impl prometheus_client::collector::Collector) {
+        let mut metrics = self.metrics.lock().unwrap_or_else(PoisonError::into_inner);
+        metrics.register_collector(Box::new(collector));
+    }
+
     /// Registers metrics under `thetis_<service>_`.
     pub fn register<T>(
         &self,
         service: &str,
         register: impl FnOnce(&mut prometheus_client::registry::Registry) -> T,
     ) -> T {
-        let mut registry = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut registry = self.metrics.lock().unwrap_or_else(PoisonError::into_inner);
         register(
             registry
                 .sub_registry_with_prefix("thetis")
@@ -30,11 +60,15 @@ impl Registry {
         )
     }
 
-    fn text(&self) -> Result<String, std::fmt::Error> {
+    /// All metrics now, as `/metrics` answers.
+    ///
+    /// # Errors
+    /// When a collector fails.
+    pub fn text(&self) -> Result<String, std::fmt::Error> {
         let mut text = String::new();
         encode(
             &mut text,
-            &self.0.lock().unwrap_or_else(PoisonError::into_inner),
+            &self.metrics.lock().unwrap_or_else(PoisonError::into_inner),
         )?;
         Ok(text)
     }

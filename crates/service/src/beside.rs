@@ -52,6 +52,7 @@ impl Beside {
             .ensure()
             .await
             .map_err(|e| Error::new("preparing streams and buckets", e))?;
+        ctx.registry.connected(&queue, &stores);
         info!(node = %presence.node, address = presence.address, dc = presence.dc, "ready to work");
         ctx.health.ready(true);
         Ok(Some(Self {
@@ -108,6 +109,7 @@ async fn describe(
         cluster_name: node.cluster_name().await?,
         address,
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        said_ms: 0,
     };
     Ok((presence, data_dir))
 }

@@ -62,6 +62,8 @@ pub struct SchedulerConfig {
     pub listen: String,
     /// Seconds between two looks at all open runs.
     pub sweep_secs: u64,
+    /// Seconds between two looks at how nodes answer and what waits in the queue, for metrics.
+    pub health_secs: u64,
     /// Hours after which a backup that was left off begins anew, and is not gone on with: for as long its
     /// snapshots hold disk space. For ever if this is 0.
     pub continue_hours: u32,
@@ -101,6 +103,7 @@ impl Default for SchedulerConfig {
         Self {
             listen: "127.0.0.1:5080".to_owned(),
             sweep_secs: 5,
+            health_secs: 15,
             continue_hours: 24,
             unknown_retention_days: 0,
             locations: Vec::new(),
@@ -286,11 +289,11 @@ impl Config {
         positive("uploader.transfers", self.uploader.transfers)?;
         positive("restore.slots", self.restore.slots)?;
         positive("restore.transfers", self.restore.transfers)?;
-        if self.scheduler.sweep_secs == 0 {
-            return Err(ConfigError::Value {
-                key: "scheduler.sweep_secs",
-                reason: "must be at least 1".to_owned(),
-            });
+        for (key, secs) in [
+            ("scheduler.sweep_secs", self.scheduler.sweep_secs),
+            ("scheduler.health_secs", self.scheduler.health_secs),
+        ] {
+            positive(key, usize::from(secs > 0))?;
         }
         if self.restore.min_free_percent > 90 {
             return Err(ConfigError::Value {
@@ -433,6 +436,7 @@ mod tests {
             "node.data_dir",
             "scheduler.listen",
             "scheduler.sweep_secs",
+            "scheduler.health_secs",
             "scheduler.unknown_retention_days",
             "scheduler.locations",
             "uploader.slots",

@@ -16,6 +16,7 @@
 mod admin;
 mod beside;
 mod config;
+mod connections;
 mod error;
 mod life;
 mod telemetry;

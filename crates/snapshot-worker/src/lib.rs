@@ -16,6 +16,7 @@
 
 mod failure;
 mod index;
+mod metrics;
 mod snapshot;
 
 use std::{sync::Arc, time::Duration};
@@ -65,7 +66,10 @@ pub async fn run(ctx: Context) -> Result<(), Error> {
             .into(),
         slots: SLOTS,
     };
-    let (announced, worked, answered) = tokio::join!(
+    let metrics = ctx
+        .registry
+        .register("snapshot", metrics::Metrics::register);
+    let (announced, worked, answered, ()) = tokio::join!(
         beside.queue.announce(&beside.presence, ctx.stop.clone()),
         beside
             .queue
@@ -73,6 +77,7 @@ pub async fn run(ctx: Context) -> Result<(), Error> {
         beside
             .queue
             .answer(&["inspect", "ping"], beside.id(), worker, ctx.stop.clone()),
+        metrics.look_on(&beside.node, &ctx.stop),
     );
     announced
         .and(worked)

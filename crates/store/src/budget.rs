@@ -5,12 +5,14 @@ use std::{
         Arc,
         atomic::{AtomicU32, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
 use memmap2::MmapMut;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::Requests;
 
 /// Bytes to a permit of the memory budget, so that a semaphore's `u32` is enough.
 const UNIT: u64 = 1024;
@@ -35,6 +37,7 @@ pub(crate) struct Budget {
     units: u32,
     at_once: u32,
     peak: Arc<AtomicU32>,
+    counted: Arc<Requests>,
 }
 
 /// Memory in use, until dropped.
@@ -42,7 +45,7 @@ pub(crate) struct Budget {
 pub(crate) struct Share(#[expect(dead_code, reason = "held for its drop")] OwnedSemaphorePermit);
 
 impl Budget {
-    pub(crate) fn new(memory_mb: u32, requests: u32) -> Self {
+    pub(crate) fn new(memory_mb: u32, requests: u32, counted: Arc<Requests>) -> Self {
         let units = memory_mb.saturating_mul(1024);
         Self {
             memory: Arc::new(Semaphore::new(units as usize)),
@@ -51,6 +54,7 @@ impl Budget {
             units,
             at_once: requests,
             peak: Arc::default(),
+            counted,
         }
     }
 
@@ -88,10 +92,14 @@ impl Budget {
 
     /// Waits until `count` more requests may be in flight; at most all.
     pub(crate) async fn requests(&self, count: u32) -> OwnedSemaphorePermit {
-        Arc::clone(&self.requests)
-            .acquire_many_owned(count.min(self.at_once))
-            .await
-            .expect("the semaphore is never closed")
+        let count = count.min(self.at_once);
+        if let Ok(permit) = Arc::clone(&self.requests).try_acquire_many_owned(count) {
+            return permit;
+        }
+        let began = Instant::now();
+        let permit = Arc::clone(&self.requests).acquire_many_owned(count).await;
+        self.counted.waits(began.elapsed());
+        permit.expect("the semaphore is never closed")
     }
 
     /// Waits for a turn at the disk.
@@ -170,7 +178,7 @@ mod tests {
 
     #[tokio::test]
     async fn memory_comes_back_with_the_last_clone_of_a_body() {
-        let budget = Budget::new(1, 1);
+        let budget = Budget::new(1, 1, Arc::default());
         let mut buffer = budget.buffer(1024 * 1024).await;
         buffer.space()[0] = 7;
         let body = buffer.filled(3);
@@ -185,7 +193,7 @@ mod tests {
 
     #[tokio::test]
     async fn more_than_there_is_takes_all_instead_of_waiting_for_ever() {
-        let budget = Budget::new(1, 2);
+        let budget = Budget::new(1, 2, Arc::default());
         let _all = budget.memory(10 << 20).await;
         let _both = budget.requests(5).await;
         assert_eq!(budget.memory.available_permits(), 0);

@@ -30,7 +30,7 @@ use aws_smithy_types::body::SdkBody;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
-use crate::{Error, error::chain};
+use crate::{Error, Requests, error::chain};
 
 /// To reach a server at all.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -65,7 +65,10 @@ pub(crate) fn client() -> Result<reqwest::Client, Error> {
 
 /// What the AWS SDK sends its requests with.
 #[derive(Clone, Debug)]
-pub(crate) struct Connector(pub(crate) reqwest::Client);
+pub(crate) struct Connector {
+    pub(crate) client: reqwest::Client,
+    pub(crate) requests: Arc<Requests>,
+}
 
 impl HttpClient for Connector {
     fn http_connector(
@@ -79,14 +82,18 @@ impl HttpClient for Connector {
 
 impl HttpConnector for Connector {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        let client = self.0.clone();
+        let (client, requests) = (self.client.clone(), Arc::clone(&self.requests));
         HttpConnectorFuture::new(async move {
             let request = request
                 .try_into_http1x()
                 .map_err(|e| ConnectorError::user(e.into()))?;
             let request = reqwest::Request::try_from(request.map(reqwest::Body::wrap))
                 .map_err(|e| ConnectorError::user(e.into()))?;
-            let response = client.execute(request).await.map_err(failure)?;
+            let method = request.method().clone();
+            let answer = client.execute(request).await;
+            let status = answer.as_ref().map_or(0, |answer| answer.status().as_u16());
+            requests.answered(method.as_str(), status);
+            let response = answer.map_err(failure)?;
             let response: http::Response<reqwest::Body> = response.into();
             HttpResponse::try_from(response.map(SdkBody::from_body_1_x))
                 .map_err(|e| ConnectorError::other(e.into(), None))

@@ -33,6 +33,7 @@ mod key;
 mod local;
 mod part;
 mod remote;
+mod requests;
 mod s3;
 mod settings;
 mod source;
@@ -41,6 +42,7 @@ mod stores;
 mod time;
 
 pub use error::Error;
+pub use requests::Requests;
 pub use settings::{AzureSettings, GcsSettings, LocalSettings, S3Settings, Secret, Settings};
 pub use store::{Moved, Object, Store};
 pub use stores::Stores;

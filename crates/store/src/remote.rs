@@ -18,14 +18,14 @@ use bytes::Bytes;
 use crc32fast::Hasher;
 use futures::{StreamExt, TryStreamExt, future, stream};
 use opendal::{ErrorKind, OperationContext, Operator, Writer, layers, services};
-use opendal_http_transport_reqwest::ReqwestTransport;
 
 use crate::{
     AzureSettings, Error, GcsSettings, Moved, Object,
     budget::{Budget, Buffer},
     error::Attempt,
-    http::STALL,
+    http::{Connector, STALL},
     part,
+    requests::Counted,
     source::{Piece, Source},
     store::{Body, Objects},
     time::since_1970,
@@ -58,7 +58,7 @@ pub(crate) struct Remote {
 /// A bucket of Google Cloud Storage.
 pub(crate) fn gcs(
     settings: &GcsSettings,
-    http: &reqwest::Client,
+    http: &Connector,
     bucket: &str,
     place: Arc<str>,
     budget: Budget,
@@ -87,7 +87,7 @@ pub(crate) fn gcs(
 /// A container of Azure Blob Storage.
 pub(crate) fn azure(
     settings: &AzureSettings,
-    http: &reqwest::Client,
+    http: &Connector,
     bucket: &str,
     place: Arc<str>,
     budget: Budget,
@@ -135,8 +135,9 @@ pub(crate) fn memory(place: Arc<str>, budget: Budget) -> Remote {
     }
 }
 
-fn layered(operator: Operator, http: &reqwest::Client) -> Operator {
-    let transport = opendal::HttpTransporter::new(ReqwestTransport::new(http.clone()));
+fn layered(operator: Operator, http: &Connector) -> Operator {
+    let counted = Counted::new(http.client.clone(), Arc::clone(&http.requests));
+    let transport = opendal::HttpTransporter::new(counted);
     let timeout = layers::TimeoutLayer::new()
         .with_timeout(STALL)
         .with_io_timeout(TRANSFER);

@@ -6,9 +6,9 @@ use protocol::{Location, Provider};
 use tokio::sync::{Mutex, OnceCell};
 
 use crate::{
-    Error, Settings, Store,
+    Error, Requests, Settings, Store,
     budget::Budget,
-    http,
+    http::{self, Connector},
     local::Local,
     remote::{self, Remote},
     s3::{Clients, S3},
@@ -24,7 +24,7 @@ pub struct Stores {
 struct Shared {
     settings: Settings,
     budget: Budget,
-    http: reqwest::Client,
+    http: Connector,
     s3: OnceCell<Clients>,
     /// Buckets of [`Stores::memory`], by name.
     memory: Option<Mutex<BTreeMap<String, Remote>>>,
@@ -55,9 +55,13 @@ impl Stores {
         memory: Option<Mutex<BTreeMap<String, Remote>>>,
     ) -> Result<Self, Error> {
         settings.validate()?;
+        let requests = Arc::<Requests>::default();
         let shared = Shared {
-            budget: Budget::new(settings.memory_mb, settings.requests),
-            http: http::client()?,
+            budget: Budget::new(settings.memory_mb, settings.requests, Arc::clone(&requests)),
+            http: Connector {
+                client: http::client()?,
+                requests,
+            },
             s3: OnceCell::new(),
             settings,
             memory,
@@ -65,6 +69,12 @@ impl Stores {
         Ok(Self {
             shared: Arc::new(shared),
         })
+    }
+
+    /// What is counted of requests.
+    #[must_use]
+    pub fn requests(&self) -> Arc<Requests> {
+        Arc::clone(&self.shared.http.requests)
     }
 
     /// The store at `location`. Whether the bucket exists shows at its first use, or by

@@ -311,8 +311,19 @@ fn status_text(mut nodes: Vec<NodeStatus>, colour: bool) -> String {
 
 fn table(nodes: &[NodeStatus], colour: bool) -> String {
     let headings = [
-        "", "CQL", "REST", "ADDRESS", "UPTIME", "CPUS", "MEMORY", "SCYLLA", "AGENT", "WORKERS",
-        "RACK", "HOST ID",
+        "",
+        "CQL",
+        "REST",
+        "ADDRESS",
+        "UPTIME",
+        "CPUS",
+        "MEMORY",
+        "SCYLLA",
+        "AGENT",
+        "WORKERS",
+        "HEARTBEAT",
+        "RACK",
+        "HOST ID",
     ];
     let mut columns = Columns::new(colour, &headings.map(|heading| (heading, Align::Left)));
     for node in nodes {
@@ -328,6 +339,7 @@ fn table(nodes: &[NodeStatus], colour: bool) -> String {
             node.scylla_version.clone(),
             node.agent_version.clone(),
             workers(node),
+            heartbeat(node),
             node.rack.clone(),
             node.host_id.clone(),
         ]);
@@ -359,6 +371,13 @@ fn workers(node: &NodeStatus) -> String {
     groups.collect::<Vec<_>>().join(", ")
 }
 
+/// `1.5s`: for how long the worker that was quiet the longest has said nothing.
+fn heartbeat(node: &NodeStatus) -> String {
+    let ages = node.workers.iter().map(|worker| worker.heartbeat_age_ms);
+    let age = ages.max().map(std::time::Duration::from_millis);
+    age.map_or(String::new(), |age| format!("{:.1}s", age.as_secs_f64()))
+}
+
 async fn delete(client: &Client, args: DeleteArgs) -> Result<(), Failure> {
     let name = args.cluster.or(args.name).unwrap_or_default();
     if !args.yes
@@ -387,17 +406,17 @@ mod tests {
             {"dc": "dc2", "host": "10.0.1.1", "status": "DN", "rest_status": "DOWN", "rest_cause": "no snapshot-worker is connected"},
             {"dc": "dc1", "rack": "r1", "host": "10.0.0.1", "host_id": "h", "status": "UN", "cql_status": "UP", "cql_rtt_ms": 3.4, "ssl": true,
              "rest_status": "UP", "rest_rtt_ms": 1.6, "uptime": 7500, "cpu_count": 8, "total_ram": 68_719_476_736_u64,
-             "scylla_version": "2026.1.0", "agent_version": "0.1.0", "workers": [{"kind": "upload"}, {"kind": "snapshot"}, {"kind": "upload"}]},
+             "scylla_version": "2026.1.0", "agent_version": "0.1.0", "workers": [{"kind": "upload", "heartbeat_age_ms": 260}, {"kind": "snapshot", "heartbeat_age_ms": 1520}, {"kind": "upload"}]},
         ]);
         let shown = status_text(serde_json::from_value(nodes).unwrap(), false);
         let expected = "\
 Datacenter: dc1
-    CQL           REST      ADDRESS   UPTIME  CPUS  MEMORY    SCYLLA    AGENT  WORKERS             RACK  HOST ID
-UN  UP SSL (3ms)  UP (2ms)  10.0.0.1  2h05m   8     64.0 GiB  2026.1.0  0.1.0  snapshot, 2 upload  r1    h
+    CQL           REST      ADDRESS   UPTIME  CPUS  MEMORY    SCYLLA    AGENT  WORKERS             HEARTBEAT  RACK  HOST ID
+UN  UP SSL (3ms)  UP (2ms)  10.0.0.1  2h05m   8     64.0 GiB  2026.1.0  0.1.0  snapshot, 2 upload  1.5s       r1    h
 
 Datacenter: dc2
-    CQL  REST  ADDRESS   UPTIME  CPUS  MEMORY  SCYLLA  AGENT  WORKERS  RACK  HOST ID
-DN  -    DOWN  10.0.1.1  -       -     -       -       -      -        -     -
+    CQL  REST  ADDRESS   UPTIME  CPUS  MEMORY  SCYLLA  AGENT  WORKERS  HEARTBEAT  RACK  HOST ID
+DN  -    DOWN  10.0.1.1  -       -     -       -       -      -        -          -     -
 
 Errors:
   10.0.1.1 REST: no snapshot-worker is connected";

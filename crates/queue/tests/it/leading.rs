@@ -3,7 +3,7 @@
 use std::{
     sync::mpsc,
     thread,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::{Context as _, Result};
@@ -190,6 +190,7 @@ async fn a_worker_is_known_while_it_lives_and_not_after() -> Result<()> {
         rack: "r1".into(),
         cluster_name: "prod".into(),
         version: "0.1.0".into(),
+        said_ms: 0,
     };
     let (orderly, killed) = (presence("orderly"), presence("killed"));
     let mut tasks = JoinSet::new();
@@ -214,7 +215,12 @@ async fn a_worker_is_known_while_it_lives_and_not_after() -> Result<()> {
     assert_eq!(queue.workers().await?.len(), 2);
     dying.abort();
     let began = Instant::now();
-    assert_eq!(known(1).await?, [orderly]);
+    let left = known(1).await?;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis();
+    let age = now.saturating_sub(u128::from(left[0].said_ms));
+    assert!(age < 7_000, "said {age} ms ago");
+    let said_ms = left[0].said_ms;
+    assert_eq!(left, [Presence { said_ms, ..orderly }]);
     assert!(
         began.elapsed() < Duration::from_secs(10),
         "{:?}",

@@ -11,7 +11,7 @@ use axum::{
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use futures::{StreamExt as _, stream};
-use protocol::{Cluster, ClusterId, ClusterNode, Presence, Probe, WorkerKind};
+use protocol::{Cluster, ClusterId, ClusterNode, Presence, Probe};
 
 use super::{
     ApiError, ClusterBody, ClusterDeletion, ClusterUpdate, ErrorBody, NodeBody, NodeStatus,
@@ -154,11 +154,8 @@ async fn row(
     state: &'static str,
     beside: Vec<Presence>,
 ) -> NodeStatus {
-    let asks = |worker: &Presence| worker.worker == WorkerKind::Snapshot;
-    let found = match beside.iter().any(asks) {
-        true => clusters::ping(&app, cluster, node.node).await,
-        false => Err("no snapshot-worker is connected: start `thetis node` there".to_owned()),
-    };
+    let seen = clusters::is_seen(node.node, &beside);
+    let found = clusters::ping(&app, cluster, node.node, seen).await;
     let status = NodeStatus {
         dc: node.dc.clone(),
         rack: node.rack.clone(),
@@ -216,6 +213,7 @@ fn worker(presence: &Presence) -> WorkerBody {
         kind: presence.worker.as_str().to_owned(),
         instance: presence.instance.clone(),
         version: presence.version.clone(),
+        heartbeat_age_ms: crate::now_ms().saturating_sub(presence.said_ms),
     }
 }
 

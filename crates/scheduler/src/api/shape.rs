@@ -202,6 +202,10 @@ pub struct WorkerBody {
     pub instance: String,
     /// Its version.
     pub version: String,
+    /// Milliseconds since it last said that it lives, as far as its clock and the scheduler's agree.
+    /// It says so every 2 s, and is not listed any more after 7 s.
+    #[serde(default)]
+    pub heartbeat_age_ms: u64,
 }
 
 /// When a task runs by itself. One without cron, interval and start runs at once, one with an

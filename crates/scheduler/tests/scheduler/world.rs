@@ -211,6 +211,7 @@ impl World {
             rack: "r1".to_owned(),
             cluster_name: CLUSTER.to_owned(),
             version: "test".to_owned(),
+            said_ms: 0,
         };
         self.consume(number, kind.as_str(), filters);
         if kind == WorkerKind::Upload {

@@ -48,8 +48,8 @@ pub(crate) struct Clients {
 impl Clients {
     /// Credentials that the settings do not name are taken from the usual chain; where that finds
     /// none, the first request fails.
-    pub(crate) async fn new(settings: &S3Settings, http: reqwest::Client) -> Self {
-        let base = base(settings, Connector(http)).await;
+    pub(crate) async fn new(settings: &S3Settings, connector: Connector) -> Self {
+        let base = base(settings, connector).await;
         let bounded = TimeoutConfig::builder()
             .operation_timeout(STALL)
             .operation_attempt_timeout(TRY)

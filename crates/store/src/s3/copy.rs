@@ -182,6 +182,8 @@ impl S3 {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use anyhow::{Result, ensure};
     use testkit::s3::SeaweedFs;
 
@@ -196,12 +198,16 @@ mod tests {
             secret_access_key: Some(SeaweedFs::SECRET_KEY.into()),
             ..S3Settings::default()
         };
-        let clients = Clients::new(&settings, http::client()?).await;
+        let connector = http::Connector {
+            client: http::client()?,
+            requests: Arc::default(),
+        };
+        let clients = Clients::new(&settings, connector).await;
         Ok(S3::new(
             clients,
             "backups",
             "s3:backups".into(),
-            Budget::new(64, 8),
+            Budget::new(64, 8, Arc::default()),
         ))
     }
 
