@@ -11,7 +11,13 @@ use futures::{Stream, stream};
 use protocol::{ClusterId, RunId, Task, TaskKind};
 use serde::Serialize;
 use tokio::time::sleep;
-use utoipa::ToSchema;
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{
+        Ref, RefOr,
+        schema::{AnyOfBuilder, Schema},
+    },
+};
 
 use super::{
     ApiError, BackupProgress, ErrorBody, HistoryQuery, RestoreProgress, TaskRun, TaskRunProgress,
@@ -25,13 +31,50 @@ const LIMIT: usize = 10;
 const EVERY: Duration = Duration::from_secs(1);
 
 /// How far a run is, by the kind of its task.
-#[derive(Serialize, ToSchema)]
+#[derive(Serialize)]
 #[serde(untagged)]
 pub(super) enum AnyProgress {
     Backup(TaskRunProgress<BackupProgress>),
     Restore(TaskRunProgress<RestoreProgress>),
     Validate(ValidateRun),
     Suspend(TaskRunProgress<serde_json::Value>),
+}
+
+// Not derived: that would say that it is exactly one of these, and a run without progress fits several.
+impl PartialSchema for AnyProgress {
+    fn schema() -> RefOr<Schema> {
+        AnyOfBuilder::new()
+            .item(Ref::from_schema_name(
+                TaskRunProgress::<BackupProgress>::name(),
+            ))
+            .item(Ref::from_schema_name(
+                TaskRunProgress::<RestoreProgress>::name(),
+            ))
+            .item(Ref::from_schema_name(ValidateRun::name()))
+            .into()
+    }
+}
+
+impl ToSchema for AnyProgress {
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        fn with<T: ToSchema>(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+            schemas.push((T::name().into_owned(), T::schema()));
+            T::schemas(schemas);
+        }
+        with::<TaskRunProgress<BackupProgress>>(schemas);
+        with::<TaskRunProgress<RestoreProgress>>(schemas);
+        with::<ValidateRun>(schemas);
+    }
+}
+
+/// What a stream of events consists of.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "only described")]
+pub(super) struct RunEvent {
+    /// `progress` or `end`.
+    event: String,
+    /// JSON: of `progress`, what the run itself answers; of `end`, nothing.
+    data: String,
 }
 
 /// The task's runs, newest first.
@@ -75,7 +118,7 @@ pub(super) async fn show(
 #[utoipa::path(
     get, path = "/api/v1/cluster/{cluster}/task/{type}/{task}/{run}/events", tag = "runs",
     params(("cluster" = String, Path, description = "id or name"), ("type" = String, Path, description = "`backup`, `restore`, `validate_backup` or `suspend`"), ("task" = String, Path, description = "id or name"), ("run" = String, Path, description = "id, `latest` or `~N`")),
-    responses((status = 200, content_type = "text/event-stream", body = String), (status = 400, body = ErrorBody), (status = 404, body = ErrorBody))
+    responses((status = 200, content_type = "text/event-stream", body = RunEvent), (status = 400, body = ErrorBody), (status = 404, body = ErrorBody))
 )]
 pub(super) async fn events(
     State(app): State<App>,
