@@ -8,6 +8,10 @@ set -euo pipefail
 # has <pattern>: whether standard input has such a line. Reads all of it: whoever writes it must not be cut off.
 has() { grep "$@" | cat >/dev/null; }
 
+dir=$(mktemp -d)
+watching=
+trap '[ -z "$watching" ] || kill "$watching"; rm -rf "$dir"' EXIT
+
 step() { printf '\n== %s\n' "$*"; }
 thetis() { "$THETIS" "$@"; }
 # json <expression>: what it makes of the JSON on standard input, `j`.
@@ -28,14 +32,29 @@ thetis cluster update -c life --label team=storage
 thetis cluster list
 thetis status -c life | tee /dev/stderr | has 'UN  *UP'
 
+step "credentials"
+printf 'hunter2\n' >"$dir/password"
+thetis cluster update -c life --username thetis --password-file "$dir/password"
+kept='[next(c for c in j if c["name"] == "life").get(key) for key in ("username", "password")]'
+thetis cluster list --output json | json "$kept" | has -x "\['set', 'set'\]"
+thetis cluster update -c life --delete-cql-credentials
+thetis cluster list --output json | json "$kept" | has -x '\[None, None\]'
+
 step "dry run"
 thetis backup -c life -L "$LOCATION" --dry-run --show-tables | tee /dev/stderr | has 'Disk size: ~'
 [ "$(thetis tasks -c life --all --output json | json 'len(j)')" = 0 ]
 
 step "a backup by schedule"
+"$THETIS" watch -c life >"$dir/watched" &
+watching=$!
 thetis backup -c life -L "$LOCATION" --cron '@every 24h' --name nightly --label team=db
 thetis progress -c life backup/nightly --wait
 thetis progress -c life backup/nightly --details | has UPLOADED
+for _ in $(seq 100); do has 'nightly.*DONE' <"$dir/watched" && break; sleep 0.1; done
+has 'nightly.*DONE' <"$dir/watched" || { cat "$dir/watched" >&2; exit 1; }
+kill -INT "$watching"
+wait "$watching"
+watching=
 thetis info -c life backup/nightly | tee /dev/stderr | has 'Schedule:  *@every 24h'
 thetis update -c life backup/nightly --set retention=5 --window 00:00,24:00
 thetis info -c life backup/nightly --output json | json 'j["task"]["properties"]["retention"]' | has -x 5

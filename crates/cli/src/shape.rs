@@ -91,6 +91,14 @@ impl Task {
         format!("{}/{}", self.kind, self.id)
     }
 
+    /// `<type>/<name>`, if it has a name: how people know it. It names the task just as well.
+    pub(crate) fn title(&self) -> String {
+        if self.name.is_empty() {
+            return self.label();
+        }
+        format!("{}/{}", self.kind, self.name)
+    }
+
     /// Whether its latest run is under way.
     pub(crate) fn active(&self) -> bool {
         !self.status.is_empty()

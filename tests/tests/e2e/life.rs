@@ -18,6 +18,7 @@ fn tables() -> [TableSpec; 2] {
 async fn live(script: &str, local: bool) -> Result<()> {
     let mut world = World::start(Options {
         local,
+        environment: vec![("THETIS_SCHEDULER__SECRET_KEY".to_owned(), "5e".repeat(32))],
         ..Options::default()
     })
     .await?;
@@ -60,6 +61,13 @@ async fn live(script: &str, local: bool) -> Result<()> {
         String::from_utf8_lossy(&ran.stderr),
         world.last_words()
     );
+    for service in &world.services {
+        ensure!(
+            !service.log().contains("hunter2"),
+            "{} shows a password",
+            service.name
+        );
+    }
     compare(&before, &world.sims[empty].fingerprints().await?)?;
     world.sims[empty].is_clean().await
 }

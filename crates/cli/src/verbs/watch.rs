@@ -110,7 +110,7 @@ fn show(
         );
         for (task, run) in seen {
             if let Some(run) = run {
-                text.push_str(&format!("\n{}  {run}", task.label()));
+                text.push_str(&format!("\n{}  {run}", task.title()));
             }
         }
         let mut out = std::io::stdout().lock();
@@ -122,7 +122,7 @@ fn show(
         .iter()
         .map(|(task, run)| {
             let state = run.clone().unwrap_or_else(|| task.status.clone());
-            format!("{} {state}", task.label())
+            format!("{} {state}", task.title())
         })
         .collect();
     for line in now.iter().filter(|line| !told.contains(line)) {
