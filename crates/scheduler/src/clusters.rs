@@ -16,8 +16,10 @@ use crate::{
     ask, copies, properties,
 };
 
-/// How long a node may take to say what its cluster looks like.
-const LOOK: Duration = Duration::from_secs(20);
+/// How long a node may take to say what its cluster looks like. Its tables may be many.
+const LOOK: Duration = Duration::from_secs(60);
+/// How long a worker may take to say how its node is.
+const PING: Duration = Duration::from_secs(20);
 /// How many workers are asked before giving up.
 const TRIES: usize = 3;
 
@@ -208,7 +210,7 @@ pub(crate) async fn ping(
     }
     let run = RunId::generate();
     let job = Job::Ping(Ping { cluster, run, node });
-    let asked = app.queue.ask(&job, LOOK).await;
+    let asked = app.queue.ask(&job, PING).await;
     let event = asked.map_err(|cause| Chain(&cause).to_string())?;
     if let Fact::Pinged(found) = event.fact {
         return Ok(found);
@@ -254,7 +256,7 @@ async fn inspect_by_host(
     }
     let mut last = None;
     for node in here.into_iter().take(TRIES) {
-        match inspect(app, cluster, node).await {
+        match inspect(app, cluster, node, Look::default()).await {
             Ok(found) => return Ok(found),
             Err(error) => last = Some(error),
         }
@@ -267,21 +269,36 @@ async fn inspect_by_host(
     )))
 }
 
-/// The nodes as they are now, if one of the cluster's workers can say.
-pub(crate) async fn look(
+/// What a look at a cluster is to tell of: tables and datacenters, all unless chosen by globs, and what
+/// the tables take on the node that looks.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Look {
+    pub(crate) keyspace: Vec<String>,
+    pub(crate) dc: Vec<String>,
+    pub(crate) sizes: bool,
+}
+
+/// The cluster as it is now, if one of its workers can say; else why not.
+pub(crate) async fn inspect_any(
     app: &App,
     cluster: &Cluster,
     workers: &[Presence],
-) -> Option<Vec<NodeInfo>> {
+    look: Look,
+) -> Result<Inspected, String> {
+    let mut last = format!(
+        "no snapshot-worker of cluster {} is connected; start `thetis node` beside its nodes",
+        cluster.name
+    );
     for node in scouts(cluster, workers).into_iter().take(TRIES) {
-        match inspect(app, cluster.id, node).await {
-            Ok(found) => return Some(found.nodes),
+        match inspect(app, cluster.id, node, look.clone()).await {
+            Ok(found) => return Ok(found),
             Err(error) => {
-                warn!(cluster = cluster.name, %node, error = %Chain(&error), "node not asked")
+                last = Chain(&error).to_string();
+                warn!(cluster = cluster.name, %node, error = last, "node not asked");
             }
         }
     }
-    None
+    Err(last)
 }
 
 /// The cluster's nodes beside which a snapshot-worker lives.
@@ -296,15 +313,20 @@ pub(crate) fn is_seen(node: NodeId, workers: &[Presence]) -> bool {
     beside.any(|worker| worker.worker == WorkerKind::Snapshot)
 }
 
-async fn inspect(app: &App, cluster: ClusterId, node: NodeId) -> Result<Inspected, AskError> {
-    let run = RunId::generate();
+/// The cluster as the worker beside a node sees it.
+pub(crate) async fn inspect(
+    app: &App,
+    cluster: ClusterId,
+    node: NodeId,
+    look: Look,
+) -> Result<Inspected, AskError> {
     let job = Job::Inspect(Inspect {
         cluster,
-        run,
+        run: RunId::generate(),
         node,
-        keyspace: Vec::new(),
-        dc: Vec::new(),
-        sizes: false,
+        keyspace: look.keyspace,
+        dc: look.dc,
+        sizes: look.sizes,
     });
     let event = app.queue.ask(&job, LOOK).await?;
     if let Fact::Inspected(found) = event.fact {

@@ -95,15 +95,17 @@ pub(crate) async fn suspend(
             )));
         }
     }
-    // First nothing begins any more; then what had begun is stopped.
+    // First nothing begins any more; then what had begun is noted, so that it can be started again
+    // whatever happens here, and stopped.
     app.ledger.suspend(cluster.id, &suspension).await?;
-    for open in running(app, cluster.id, &suspension).await? {
-        let control = &app.ledger.control;
-        control.put(&open.run.to_string(), &Control::Stop).await?;
-        suspension.stopped.push(open.task);
-    }
-    if !suspension.stopped.is_empty() {
+    let open = running(app, cluster.id, &suspension).await?;
+    if !open.is_empty() {
+        suspension.stopped.extend(open.iter().map(|run| run.task));
         app.ledger.suspend(cluster.id, &suspension).await?;
+    }
+    for run in open {
+        let control = &app.ledger.control;
+        control.put(&run.run.to_string(), &Control::Stop).await?;
     }
     info!(
         cluster = cluster.name,

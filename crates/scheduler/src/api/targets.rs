@@ -1,6 +1,6 @@
 //! `/cluster/{cluster}/tasks/{type}/target`: what a task would do. Nothing is kept or begun.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::collections::BTreeSet;
 
 use axum::{
     Json,
@@ -13,19 +13,21 @@ use bucket::{
 use catalog::Filter;
 use futures::{StreamExt as _, stream};
 use protocol::{
-    BackupRequest, Cluster, ClusterId, Fact, Inspect, Inspected, Job, NodeId, NodeInfo,
-    RestoreRequest, RunId, RunStatus, TaskKind,
+    BackupRequest, Cluster, ClusterId, Inspected, NodeInfo, RestoreRequest, RunId, RunStatus,
+    TaskKind,
 };
-use service::Chain;
 
 use super::{
     ApiError, BackupTarget, BackupUnit, ErrorBody, Estimate, RestoreTable, RestoreTarget,
     RestoreUnit, TargetHost, TaskUpdate, backups,
 };
-use crate::{App, ask, clusters, properties::Wish, record::Record};
+use crate::{
+    App, ask,
+    clusters::{self, Look},
+    properties::Wish,
+    record::Record,
+};
 
-/// How long a node may take to look at itself and its cluster.
-const LOOK: Duration = Duration::from_secs(60);
 /// Nodes asked at once.
 const AT_ONCE: usize = 16;
 const GIB: f64 = 1_073_741_824.0;
@@ -88,7 +90,9 @@ pub(super) async fn restore(
         unreachable!("a restore's properties are a restore")
     };
     let (units, files) = backed_up(&app, &request).await?;
-    let there = inspect_any(&app, &cluster, &[], &[], false).await?;
+    let workers = app.queue.workers().await?;
+    let there = clusters::inspect_any(&app, &cluster, &workers, Look::default());
+    let there = there.await.map_err(ApiError::upstream)?;
     let missing = missing(&units, &there);
     let size = units.iter().map(|unit| unit.size).sum();
     let rate = rate(&app, &cluster, TaskKind::Restore).await?;
@@ -213,29 +217,33 @@ async fn weigh(
     keyspace: &[String],
     dc: &[String],
 ) -> Result<(Inspected, Vec<TargetHost>), ApiError> {
-    let seen = inspect_any(app, cluster, keyspace, dc, false).await?;
+    let look = Look {
+        keyspace: keyspace.to_vec(),
+        dc: dc.to_vec(),
+        sizes: false,
+    };
+    let workers = app.queue.workers().await?;
+    let seen = clusters::inspect_any(app, cluster, &workers, look.clone()).await;
+    let seen = seen.map_err(ApiError::upstream)?;
     let chosen = seen.nodes.iter().filter(|node| node.chosen);
     let chosen: Vec<NodeInfo> = chosen.cloned().collect();
     // Each future owns what it works with: those over references are not general enough for a handler.
     let weigh = chosen.into_iter().map(|node| {
         let (app, cluster) = (app.clone(), cluster.id);
-        weigh_one(app, cluster, node, (keyspace.to_vec(), dc.to_vec()))
+        let look = Look {
+            sizes: true,
+            ..look.clone()
+        };
+        weigh_one(app, cluster, node, look)
     });
     let weigh: Vec<_> = weigh.collect();
     let hosts = stream::iter(weigh).buffered(AT_ONCE).collect().await;
     Ok((seen, hosts))
 }
 
-async fn weigh_one(
-    app: App,
-    cluster: ClusterId,
-    node: NodeInfo,
-    (keyspace, dc): (Vec<String>, Vec<String>),
-) -> TargetHost {
+async fn weigh_one(app: App, cluster: ClusterId, node: NodeInfo, look: Look) -> TargetHost {
     let asked = match node.up {
-        true => inspect(&app, cluster, node.node, &keyspace, &dc, true)
-            .await
-            .ok(),
+        true => clusters::inspect(&app, cluster, node.node, look).await.ok(),
         false => None,
     };
     TargetHost {
@@ -245,51 +253,6 @@ async fn weigh_one(
         up: node.up,
         size: asked.map(|seen| seen.sizes.iter().map(|size| size.bytes).sum()),
     }
-}
-
-async fn inspect_any(
-    app: &App,
-    cluster: &Cluster,
-    keyspace: &[String],
-    dc: &[String],
-    sizes: bool,
-) -> Result<Inspected, ApiError> {
-    let workers = app.queue.workers().await?;
-    let mut last = format!(
-        "no snapshot-worker of cluster {} is connected; start `thetis node` beside its nodes",
-        cluster.name
-    );
-    for node in clusters::scouts(cluster, &workers).into_iter().take(3) {
-        match inspect(app, cluster.id, node, keyspace, dc, sizes).await {
-            Ok(seen) => return Ok(seen),
-            Err(cause) => last = cause,
-        }
-    }
-    Err(ApiError::upstream(last))
-}
-
-async fn inspect(
-    app: &App,
-    cluster: ClusterId,
-    node: NodeId,
-    keyspace: &[String],
-    dc: &[String],
-    sizes: bool,
-) -> Result<Inspected, String> {
-    let job = Job::Inspect(Inspect {
-        cluster,
-        run: RunId::generate(),
-        node,
-        keyspace: keyspace.to_vec(),
-        dc: dc.to_vec(),
-        sizes,
-    });
-    let asked = app.queue.ask(&job, LOOK).await;
-    let event = asked.map_err(|cause| Chain(&cause).to_string())?;
-    if let Fact::Inspected(seen) = event.fact {
-        return Ok(seen);
-    }
-    Err(format!("node {node} answered with `{}`", event.fact.kind()))
 }
 
 /// How fast runs of a kind were.
