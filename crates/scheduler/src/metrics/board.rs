@@ -47,8 +47,11 @@ struct TaskShown {
     /// When it was last done, in milliseconds since 1970.
     success_ms: u64,
     ended: BTreeMap<&'static str, u64>,
-    run: Option<(RunId, Report)>,
+    run: Option<(Asked, Report)>,
 }
+
+/// When a run was asked for, in milliseconds since 1970, and which it is: later ones are greater.
+type Asked = (u64, RunId);
 
 impl Board {
     fn shown(&self) -> MutexGuard<'_, Shown> {
@@ -90,10 +93,10 @@ impl Board {
             if record.status == RunStatus::Done {
                 task.success_ms = task.success_ms.max(record.ended_ms);
             }
-            // Ids of runs grow with time, as far as that matters here.
-            let later = task.run.as_ref().is_none_or(|(run, _)| *run < record.run);
+            let asked = (record.asked_ms, record.run);
+            let later = task.run.as_ref().is_none_or(|(known, _)| *known < asked);
             if let (true, Some(work)) = (later, &record.work) {
-                task.run = Some((record.run, work.report()));
+                task.run = Some((asked, work.report()));
             }
         }
     }
@@ -102,18 +105,16 @@ impl Board {
     pub(crate) fn run(&self, record: &Record) {
         let Some(work) = &record.work else { return };
         let report = work.report();
-        let mut shown = self.shown();
-        if let Some(task) = shown.tasks.get_mut(&record.task) {
+        if let Some(task) = self.shown().of(record) {
             task.running = !record.status.ended();
-            task.run = Some((record.run, report));
+            task.run = Some(((record.asked_ms, record.run), report));
         }
     }
 
     /// A run has ended, whether or not it had begun.
     pub(crate) fn ended(&self, record: &Record) {
         self.run(record);
-        let mut shown = self.shown();
-        if let Some(task) = shown.tasks.get_mut(&record.task) {
+        if let Some(task) = self.shown().of(record) {
             task.running = false;
             *task.ended.entry(record.status.as_str()).or_default() += 1;
             if record.status == RunStatus::Done {
@@ -134,7 +135,7 @@ impl Board {
 }
 
 impl Shown {
-    fn task(&mut self, id: TaskId, cluster: ClusterId, kind: TaskKind) {
+    fn task(&mut self, id: TaskId, cluster: ClusterId, kind: TaskKind) -> &mut TaskShown {
         self.tasks.entry(id).or_insert_with(|| TaskShown {
             cluster,
             kind,
@@ -142,12 +143,19 @@ impl Shown {
             success_ms: 0,
             ended: BTreeMap::new(),
             run: None,
-        });
+        })
+    }
+
+    /// The task of a run, which may be newer than the last look at all tasks; none of an errand.
+    fn of(&mut self, record: &Record) -> Option<&mut TaskShown> {
+        let kind = record.kind();
+        let of_task = !matches!(kind, TaskKind::Delete | TaskKind::Clear);
+        of_task.then(|| self.task(record.task, record.cluster, kind))
     }
 
     /// The last run of each cluster of this kind: more would be told apart by no label.
     fn last(&self, kind: TaskKind) -> Vec<(String, &Report)> {
-        let mut last: BTreeMap<ClusterId, &(RunId, Report)> = BTreeMap::new();
+        let mut last: BTreeMap<ClusterId, &(Asked, Report)> = BTreeMap::new();
         for task in self.tasks.values().filter(|task| task.kind == kind) {
             let Some(run) = &task.run else { continue };
             let known = last.entry(task.cluster).or_insert(run);
@@ -566,5 +574,40 @@ fn share(part: u64, whole: u64) -> f64 {
         0.0
     } else {
         part as f64 / whole as f64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::tests::backup;
+
+    /// Runs by schedule have ids that say nothing of their time.
+    #[test]
+    fn the_last_backup_of_a_cluster_is_the_one_asked_for_last() {
+        let (one, two) = (TaskId::generate(), TaskId::generate());
+        let mut first = backup(one, 10, RunStatus::Running);
+        let mut last = backup(two, 20, RunStatus::Running);
+        if first.run < last.run {
+            std::mem::swap(&mut first.run, &mut last.run);
+        }
+        let board = Board::default();
+        board.run(&last);
+        board.run(&first);
+        let shown = board.shown();
+        let all = shown.last(TaskKind::Backup);
+        assert_eq!(all.len(), 1, "they are of one cluster");
+        assert_eq!(all[0].1.task, two);
+    }
+
+    #[test]
+    fn what_ends_before_its_task_was_looked_at_is_counted() {
+        let board = Board::default();
+        let record = backup(TaskId::generate(), 10, RunStatus::Done);
+        board.ended(&record);
+        board.ended(&record);
+        let shown = board.shown();
+        assert_eq!(shown.tasks[&record.task].ended["DONE"], 2);
+        assert!(!shown.tasks[&record.task].running);
     }
 }
