@@ -123,14 +123,21 @@ impl Board {
         }
     }
 
-    /// The nodes of a cluster are so.
+    /// The nodes of a cluster are so. A look may come to its end after all was cleared, and is then
+    /// not shown any more.
     pub(crate) fn nodes(&self, cluster: ClusterId, found: Vec<(ClusterNode, Found)>) {
-        self.shown().nodes.insert(cluster, found);
+        let mut shown = self.shown();
+        if shown.clusters.contains_key(&cluster) {
+            shown.nodes.insert(cluster, found);
+        }
     }
 
-    /// So much waits in the queue.
+    /// So much waits in the queue; as for nodes.
     pub(crate) fn depth(&self, depth: queue::Depth) {
-        self.shown().depth = Some(depth);
+        let mut shown = self.shown();
+        if !shown.clusters.is_empty() {
+            shown.depth = Some(depth);
+        }
     }
 }
 
@@ -598,6 +605,16 @@ mod tests {
         let all = shown.last(TaskKind::Backup);
         assert_eq!(all.len(), 1, "they are of one cluster");
         assert_eq!(all[0].1.task, two);
+    }
+
+    #[test]
+    fn a_look_that_ends_after_the_term_is_not_shown() {
+        let board = Board::default();
+        board.clear();
+        board.nodes(ClusterId::generate(), Vec::new());
+        board.depth(queue::Depth::default());
+        let shown = board.shown();
+        assert!(shown.nodes.is_empty() && shown.depth.is_none());
     }
 
     #[test]
