@@ -69,6 +69,13 @@ thetis suspend -c life
 fails 4 thetis start -c life backup/nightly
 thetis resume -c life
 
+step "throttle"
+thetis throttle -c life --rate 200MiB/s | has 'every node: 200 MiB/s'
+thetis throttle -c life backup/nightly --rate 0 | has 'backup/nightly: no limit'
+thetis throttle -c life --reset
+thetis throttle -c life backup/nightly --reset | has -x 'every node: as its tasks say'
+fails 2 thetis throttle -c life --rate fast
+
 step "again"
 thetis start -c life backup/nightly --no-continue --wait
 [ "$(thetis backup list -c life --output json | json 'len(j[0]["snapshot_info"])')" = 2 ]

@@ -2,14 +2,15 @@
 //! nothing, so that it is measured alone.
 
 use std::{
+    collections::BTreeMap,
     path::Path,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
 use catalog::{Chunk, ChunkFile, Document as _, Receipt, key::OwnKey};
-use protocol::{ClusterId, Job, NodeId, RunId, Upload};
-use queue::{Queue, Settings};
+use protocol::{Cluster, ClusterId, Job, Method, NodeId, Pace, Progress, RunId, Throttles, Upload};
+use queue::{Bucket, Queue, Settings};
 use tempfile::TempDir;
 use testkit::{eventually, nats::Nats};
 
@@ -29,17 +30,26 @@ pub struct Direct {
     /// The cluster of one node whose files are uploaded.
     pub sim: Sim,
     queue: Queue,
+    cluster: ClusterId,
     node: NodeId,
     _nats: Nats,
     _dir: TempDir,
 }
 
 impl Direct {
-    /// Starts it all.
+    /// Starts it all, with an uploader that heeds nobody: what it does by itself is measured.
     ///
     /// # Errors
     /// When something does not start.
     pub async fn start() -> Result<Self> {
+        Self::start_with(&[("THETIS_UPLOADER__ADAPTIVE", "false")]).await
+    }
+
+    /// Starts it all, with further settings of the uploader.
+    ///
+    /// # Errors
+    /// When something does not start.
+    pub async fn start_with(more: &[(&str, &str)]) -> Result<Self> {
         let dir = tempfile::Builder::new()
             .prefix("thetis-direct-")
             .tempdir()?;
@@ -55,6 +65,10 @@ impl Direct {
         let mut environment = null.environment();
         environment.push(("THETIS_NATS__URL".into(), nats.url()));
         environment.push(("THETIS_NODE__API".into(), sim.nodes[0].api.clone()));
+        environment.extend(
+            more.iter()
+                .map(|(key, value)| ((*key).into(), (*value).into())),
+        );
         let logs = dir.path().join("logs");
         let mut uploader = Service::new(Kind::Uploader, "uploader".into(), environment, &logs);
         uploader.start()?;
@@ -69,6 +83,7 @@ impl Direct {
             null,
             sim,
             queue,
+            cluster: ClusterId::generate(),
             node,
             _nats: nats,
             _dir: dir,
@@ -117,15 +132,17 @@ impl Direct {
             self.null.put(&key, plan.to_json());
         }
         let began = Instant::now();
-        let cluster = ClusterId::generate();
         for plan in chunks {
             let job = Upload {
-                cluster,
+                cluster: self.cluster,
                 run,
                 origin: run,
                 node: self.node,
                 location: "s3:thetis".parse()?,
                 chunk: plan.chunk,
+                task: None,
+                method: Method::Agent,
+                pace: Pace::default(),
             };
             self.publish(Job::Upload(job)).await?;
         }
@@ -148,6 +165,45 @@ impl Direct {
             }
         }
         Ok(took)
+    }
+
+    /// Says how fast the cluster's work may go, as an operator does.
+    ///
+    /// # Errors
+    /// When NATS does not take it.
+    pub async fn throttle(&self, throttles: Throttles) -> Result<()> {
+        let cluster = Cluster {
+            id: self.cluster,
+            name: "direct".to_owned(),
+            host: "127.0.0.1".to_owned(),
+            labels: BTreeMap::new(),
+            nodes: Vec::new(),
+            throttles,
+        };
+        let clusters = self.queue.bucket::<Cluster>(Bucket::Clusters);
+        clusters.put(&self.cluster.to_string(), &cluster).await?;
+        Ok(())
+    }
+
+    /// What is noted of a run's work in hand.
+    ///
+    /// # Errors
+    /// When NATS does not say.
+    pub async fn in_hand(&self, run: RunId) -> Result<Vec<Progress>> {
+        let notes = self.queue.bucket::<Progress>(Bucket::Progress);
+        let listed = notes.list(&run.to_string()).await?;
+        Ok(listed.into_iter().map(|(_, note, _)| note).collect())
+    }
+
+    /// Bytes the uploader has read so far, from files for the most part.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn read(&self) -> Result<u64> {
+        let id = self.uploader.id().context("the uploader runs")?;
+        let io = std::fs::read_to_string(format!("/proc/{id}/io"))?;
+        let line = io.lines().find_map(|line| line.strip_prefix("rchar: "));
+        Ok(line.context("a process says what it read")?.parse()?)
     }
 
     /// Gives the uploader a job.

@@ -10,6 +10,8 @@ mod crash;
 mod examples;
 #[path = "e2e/life.rs"]
 mod life;
+#[path = "e2e/limits.rs"]
+mod limits;
 #[path = "e2e/memory.rs"]
 mod memory;
 #[path = "e2e/metrics.rs"]

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
-use protocol::{Cluster, ClusterId, RunStatus, Schedule, Task, TaskId, ValidateRequest};
+use protocol::{Cluster, ClusterId, RunStatus, Schedule, Task, TaskId, Throttles, ValidateRequest};
 use queue::{Bucket, Kv, Queue};
 use rustix::process::{Pid, Signal, kill_process};
 use serde::{Deserialize, Serialize};
@@ -48,6 +48,7 @@ fn cluster(number: u64) -> Cluster {
         host: "10.0.0.1".to_owned(),
         labels: BTreeMap::new(),
         nodes: Vec::new(),
+        throttles: Throttles::default(),
     }
 }
 

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 use reqwest::Url;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::{
     api::DEFAULT_URL,
@@ -22,6 +22,7 @@ use crate::{
         stop::StopArgs,
         suspend::{ResumeArgs, SuspendArgs},
         tasks::TasksArgs,
+        throttle::ThrottleArgs,
         update::UpdateArgs,
         version,
         watch::WatchArgs,
@@ -130,6 +131,8 @@ pub(crate) enum Asking {
     Suspend(SuspendArgs),
     /// Let the tasks of a cluster run again
     Resume(ResumeArgs),
+    /// Change how fast a cluster's work goes, while it runs
+    Throttle(ThrottleArgs),
     /// Print the versions of this tool and of the scheduler
     #[command(after_help = version::EXAMPLES)]
     Version,
@@ -235,6 +238,26 @@ impl ScheduleArgs {
     pub(crate) fn labels(&self) -> BTreeMap<&str, &str> {
         let labels = self.label.iter();
         labels.map(|(k, v)| (k.as_str(), v.as_str())).collect()
+    }
+}
+
+/// How fast a task goes.
+#[derive(Debug, Args)]
+pub(crate) struct PaceArgs {
+    /// MiB per second that each node may move: [<dc>:]<number>, 0 for no limit; what its workers are
+    /// set to when absent. `thetis throttle` changes it while it runs
+    #[arg(long, value_name = "LIMIT", value_delimiter = ',')]
+    rate_limit: Vec<String>,
+    /// How many files each node moves at once; what its workers are set to when absent
+    #[arg(long, value_name = "COUNT")]
+    transfers: Option<u32>,
+}
+
+impl PaceArgs {
+    /// Puts what is given into a task's properties.
+    pub(crate) fn write(&self, properties: &mut Map<String, Value>) {
+        properties.insert("rate_limit".to_owned(), json!(self.rate_limit));
+        properties.insert("transfers".to_owned(), json!(self.transfers));
     }
 }
 

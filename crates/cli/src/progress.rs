@@ -162,8 +162,24 @@ fn tables(run: &Run, progress: &Progress, colour: bool) -> Vec<String> {
         }
     } else if !progress.hosts.is_empty() {
         tables.push(backup_hosts(progress, colour));
+        tables.extend(limits(progress));
     }
     tables
+}
+
+/// What holds nodes back, a line each; nothing if nothing does.
+fn limits(progress: &Progress) -> Option<String> {
+    let lines = progress.hosts.iter().filter_map(|host| {
+        let (name, by) = (&host.host, &host.limited_by);
+        // A pause, to see how the node is by itself, is a limit near nothing.
+        let speed = match host.rate_limit? {
+            ..1024 => "not read from".to_owned(),
+            rate => format!("at most {}/s", bytes(rate)),
+        };
+        Some(format!("{name} is {speed}: {by}"))
+    });
+    let lines: Vec<String> = lines.collect();
+    (!lines.is_empty()).then(|| lines.join("\n"))
 }
 
 fn backup_hosts(progress: &Progress, colour: bool) -> String {

@@ -363,6 +363,8 @@ pub(crate) struct Host {
     pub(crate) uploaded: u64,
     pub(crate) skipped: u64,
     pub(crate) failed: u64,
+    pub(crate) rate_limit: Option<u64>,
+    pub(crate) limited_by: String,
     pub(crate) keyspaces: Vec<Keyspace>,
     pub(crate) restored_bytes: u64,
     pub(crate) restore_duration: u64,
@@ -418,4 +420,30 @@ pub(crate) struct Snapshot {
     pub(crate) locations: Vec<String>,
     /// Whether all its nodes are finished; older schedulers do not say.
     pub(crate) complete: Option<bool>,
+}
+
+/// `GET /cluster/{id}/throttle`: how fast a cluster's work may go for now, in MiB per second; 0 is for no limit.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Throttle {
+    pub(crate) rate: Option<u32>,
+    pub(crate) tasks: Vec<TaskThrottle>,
+    pub(crate) nodes: Vec<NodeThrottle>,
+}
+
+/// The same of a task.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct TaskThrottle {
+    pub(crate) task_id: String,
+    pub(crate) rate: u32,
+}
+
+/// The same of a node.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct NodeThrottle {
+    pub(crate) host_id: String,
+    pub(crate) address: String,
+    pub(crate) rate: u32,
 }

@@ -13,6 +13,7 @@ pub(crate) mod stop;
 pub(crate) mod suspend;
 pub(crate) mod target;
 pub(crate) mod tasks;
+pub(crate) mod throttle;
 pub(crate) mod update;
 pub(crate) mod version;
 pub(crate) mod watch;
@@ -67,6 +68,7 @@ pub(crate) async fn ask(client: &Client, verb: Asking) -> Result<(), Failure> {
         Asking::Update(args) => update::run(client, args).await,
         Asking::Suspend(args) => suspend::suspend(client, args).await,
         Asking::Resume(args) => suspend::resume(client, args).await,
+        Asking::Throttle(args) => throttle::run(client, args).await,
         Asking::Version => version::run(client).await,
     }
 }

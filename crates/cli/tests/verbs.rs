@@ -125,6 +125,45 @@ fn a_status_shows_nodes_and_their_workers() {
 }
 
 #[test]
+fn speed_is_changed_and_shown() {
+    let api = prod();
+    let all = json!({"rate": 200, "tasks": [{"task_id": "b1", "rate": 0}, {"task_id": "gone", "rate": 3}],
+        "nodes": [{"host_id": "h", "address": "10.0.0.3", "rate": 20}]});
+    let none = json!({"rate": null, "tasks": [], "nodes": []});
+    api.on("PUT /cluster/prod/throttle", 200, all);
+    api.on("GET /cluster/prod/throttle", 200, none);
+    let out = api.run("throttle -c prod --rate 200MiB/s").with(0).out;
+    assert_eq!(
+        out,
+        "every node: 200 MiB/s\nbackup/nightly: no limit\ngone: 3 MiB/s\n10.0.0.3: 20 MiB/s\n"
+    );
+    let asked = || api.body("PUT /cluster/prod/throttle");
+    assert_eq!(asked(), json!({"rate": 200, "task": null, "node": null}));
+    api.run("throttle -c prod backup/nightly --rate 1GiB/s")
+        .with(0);
+    assert_eq!(
+        asked(),
+        json!({"rate": 1024, "task": "backup/b1", "node": null})
+    );
+    api.run("throttle -c prod --node 10.0.0.3 --reset").with(0);
+    assert_eq!(
+        asked(),
+        json!({"rate": null, "task": null, "node": "10.0.0.3"})
+    );
+    let out = api.run("throttle -c prod").with(0).out;
+    assert_eq!(out, "every node: as its tasks say\n");
+    for (line, said) in [
+        ("throttle -c prod --rate fast", "as 200 or 200MiB/s"),
+        ("throttle -c prod --rate 1 --reset", "cannot be used with"),
+        ("throttle -c prod backup/nightly", "give --rate, or --reset"),
+        ("throttle -c prod backup --rate 1", "may be any of 2 tasks"),
+    ] {
+        let err = api.run(line).with(2).err;
+        assert!(err.contains(said), "{line}: {err}");
+    }
+}
+
+#[test]
 fn a_backup_is_asked_for_as_the_api_wants_it() {
     let api = prod();
     api.on(

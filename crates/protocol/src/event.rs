@@ -280,7 +280,7 @@ pub struct NodeValidated {
     pub host: String,
     /// The node; it may have left the cluster.
     pub node: NodeId,
-    /// The place, as `<provider>:<bucket>`.
+    /// The place, as `<provider>:<bucket>[/<prefix>]`.
     pub location: String,
     /// Manifests looked at.
     pub manifests: u64,

@@ -6,7 +6,9 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{ClusterId, Location, NodeId, Retention, RunId, SnapshotTag, TaskId, TaskKind};
+use crate::{
+    ClusterId, DcLimit, Location, NodeId, Pace, Retention, RunId, SnapshotTag, TaskId, TaskKind,
+};
 
 /// Anything that may be asked of a service.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -189,6 +191,12 @@ pub enum Method {
     /// By Thetis' own engine beside the node.
     #[default]
     Agent,
+    /// By ScyllaDB itself.
+    Native,
+    /// By an rclone that is started beside the node.
+    Rclone,
+    /// By ScyllaDB itself where it can, else by Thetis' own engine.
+    Auto,
 }
 
 /// Asks for a run, from inside or outside.
@@ -235,6 +243,18 @@ pub struct BackupRequest {
     /// How files get to the bucket.
     #[serde(default)]
     pub method: Method,
+    /// Bytes each node may read for it, in MiB per second; what workers are set to where none is given.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rate_limit: Vec<DcLimit>,
+    /// Nodes of a datacenter that take their snapshots at once; all where none is given.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub snapshot_parallel: Vec<DcLimit>,
+    /// Nodes of a datacenter that plan and upload at once; all where none is given.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub upload_parallel: Vec<DcLimit>,
+    /// Files each node sends at once; what workers are set to when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transfers: Option<u32>,
     /// What the task's backups are kept by; all are kept when nothing is said.
     #[serde(flatten)]
     pub retention: Retention,
@@ -256,6 +276,12 @@ pub struct RestoreRequest {
     /// How files get from the bucket.
     #[serde(default)]
     pub method: Method,
+    /// Bytes each node may write for it, in MiB per second; without a limit where none is given.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rate_limit: Vec<DcLimit>,
+    /// Files each node fetches at once; what workers are set to when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transfers: Option<u32>,
 }
 
 /// What a user may say of a deletion of backups.
@@ -452,6 +478,15 @@ pub struct Upload {
     pub location: Location,
     /// The chunk's number in the plan, from 0.
     pub chunk: u32,
+    /// The task, for what operators say of it while it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task: Option<TaskId>,
+    /// Who moves the files.
+    #[serde(default)]
+    pub method: Method,
+    /// How fast.
+    #[serde(default)]
+    pub pace: Pace,
 }
 
 /// Asks for a node's manifest to be published, once all its chunks are proven.
@@ -647,6 +682,12 @@ pub struct LoadBatch {
     pub location: Location,
     /// The batch's number in the plan, from 0.
     pub batch: u32,
+    /// The task, for what operators say of it while it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task: Option<TaskId>,
+    /// How fast each node goes.
+    #[serde(default)]
+    pub pace: Pace,
 }
 
 /// Asks for what `prepare_node` changed to be put back.

@@ -19,6 +19,7 @@ mod event;
 mod id;
 mod job;
 mod location;
+mod pace;
 mod record;
 mod retention;
 pub mod schema;
@@ -41,6 +42,7 @@ pub use job::{
     TaskRetention, Unit, Upload, Validate, ValidateRequest,
 };
 pub use location::{InvalidLocation, Location, Provider};
+pub use pace::{DcLimit, InvalidLimit, Pace, Throttles};
 pub use record::{
     Cluster, ClusterNode, Control, Presence, Progress, RunStatus, Schedule, Task, TaskKind,
     WorkerKind,

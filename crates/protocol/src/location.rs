@@ -1,4 +1,4 @@
-//! Where backups go: `[<dc>:]<provider>:<bucket>`.
+//! Where backups go: `[<dc>:]<provider>:<bucket>[/<prefix>]`.
 
 use std::{fmt, str::FromStr};
 
@@ -7,13 +7,14 @@ use serde::{Deserialize, Serialize};
 
 /// A bucket, and the datacenter it serves.
 ///
-/// Written `[<dc>:]<provider>:<bucket>`, as in `s3:backups` or `dc1:gcs:backups-eu`. A location
-/// without a datacenter serves every datacenter that has none of its own.
+/// Written `[<dc>:]<provider>:<bucket>[/<prefix>]`, as in `s3:backups`, `dc1:gcs:backups-eu` or
+/// `s3:company/scylla/prod`. A location without a datacenter serves every datacenter that has none of
+/// its own. ScyllaDB Manager knows no prefixes.
 #[derive(
     Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
 )]
 #[serde(into = "String", try_from = "String")]
-#[schemars(with = "String", extend("examples" = ["s3:backups", "dc1:gcs:backups-eu"]))]
+#[schemars(with = "String", extend("examples" = ["s3:backups", "dc1:gcs:backups-eu", "s3:company/scylla"]))]
 pub struct Location {
     /// The datacenter served; `None` for all that have no location of their own.
     pub dc: Option<String>,
@@ -21,6 +22,8 @@ pub struct Location {
     pub provider: Provider,
     /// The bucket (S3, GCS), container (Azure) or directory name (`localstorage`).
     pub bucket: String,
+    /// What all keys begin with, without slashes at its ends; empty for a bucket of its own.
+    pub prefix: String,
 }
 
 /// A kind of object store.
@@ -63,7 +66,7 @@ impl fmt::Display for Provider {
 pub enum InvalidLocation {
     /// Not two or three parts.
     #[error(
-        "location `{0}` is not of the form [<dc>:]<provider>:<bucket>, as in s3:backups or dc1:s3:backups"
+        "location `{0}` is not of the form [<dc>:]<provider>:<bucket>[/<prefix>], as in s3:backups or dc1:s3:backups"
     )]
     Shape(String),
     /// The provider is unknown.
@@ -81,6 +84,11 @@ pub enum InvalidLocation {
         "location `{0}` has no valid bucket name: lower-case letters, digits, `-` and `.` are allowed"
     )]
     Bucket(String),
+    /// The prefix has characters that not every store takes, or empty segments.
+    #[error(
+        "location `{0}` has no valid prefix: letters, digits, `-`, `_`, `.` and `=` are allowed, and `/` between them"
+    )]
+    Prefix(String),
     /// The datacenter's name has characters no datacenter has.
     #[error(
         "location `{0}` has no valid datacenter name: letters, digits, `-`, `_` and `.` are allowed"
@@ -105,10 +113,17 @@ impl FromStr for Location {
                 location: text.to_owned(),
                 provider: provider.to_owned(),
             })?;
+        let (bucket, prefix) = match bucket.split_once('/') {
+            Some((bucket, prefix)) => (bucket, Some(prefix)),
+            None => (bucket, None),
+        };
         let in_bucket =
             |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.';
         if bucket.is_empty() || bucket.starts_with('.') || !bucket.bytes().all(in_bucket) {
             return Err(InvalidLocation::Bucket(text.to_owned()));
+        }
+        if prefix.is_some_and(|prefix| !prefix.split('/').all(is_segment)) {
+            return Err(InvalidLocation::Prefix(text.to_owned()));
         }
         let in_dc = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
         if dc.is_some_and(|dc| dc.is_empty() || !dc.bytes().all(in_dc)) {
@@ -118,8 +133,15 @@ impl FromStr for Location {
             dc: dc.map(str::to_owned),
             provider,
             bucket: bucket.to_owned(),
+            prefix: prefix.unwrap_or_default().to_owned(),
         })
     }
+}
+
+/// Whether a text may stand between slashes of a prefix.
+fn is_segment(text: &str) -> bool {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'=');
+    !text.is_empty() && !text.starts_with('.') && text.bytes().all(allowed)
 }
 
 impl Location {
@@ -130,18 +152,27 @@ impl Location {
         own.or_else(|| locations.iter().find(|l| l.dc.is_none()))
     }
 
-    /// `<provider>:<bucket>`: the same store, whatever the datacenter.
+    /// `<provider>:<bucket>[/<prefix>]`: the same store, whatever the datacenter.
     #[must_use]
     pub fn remote(&self) -> String {
-        format!("{}:{}", self.provider, self.bucket)
+        let Self {
+            provider,
+            bucket,
+            prefix,
+            ..
+        } = self;
+        match prefix.as_str() {
+            "" => format!("{provider}:{bucket}"),
+            prefix => format!("{provider}:{bucket}/{prefix}"),
+        }
     }
 }
 
 impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.dc {
-            Some(dc) => write!(f, "{dc}:{}:{}", self.provider, self.bucket),
-            None => write!(f, "{}:{}", self.provider, self.bucket),
+            Some(dc) => write!(f, "{dc}:{}", self.remote()),
+            None => f.write_str(&self.remote()),
         }
     }
 }
@@ -171,6 +202,8 @@ mod tests {
             "gcs:a.b-c",
             "my_dc.1:azure:x",
             "localstorage:thetis",
+            "s3:company/scylla/prod",
+            "dc1:azure:x/a=1_b.c",
         ] {
             assert_eq!(text.parse::<Location>().unwrap().to_string(), text);
         }
@@ -187,6 +220,17 @@ mod tests {
         assert!(matches!(error("s3:../x"), E::Bucket(_)));
         assert!(matches!(error("localstorage:.."), E::Bucket(_)));
         assert!(matches!(error("dc/1:s3:x"), E::Dc(_)));
+        for text in [
+            "s3:x/",
+            "s3:x//a",
+            "s3:x/a/",
+            "s3:x/../a",
+            "s3:x/.a",
+            "s3:x/a b",
+            "s3:/a",
+        ] {
+            assert!(matches!(error(text), E::Prefix(_) | E::Bucket(_)), "{text}");
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    BackupRequest, ClusterId, NodeId, RestoreRequest, RunId, SuspendRequest, TaskId,
+    BackupRequest, ClusterId, NodeId, RestoreRequest, RunId, SuspendRequest, TaskId, Throttles,
     ValidateRequest,
 };
 
@@ -24,6 +24,9 @@ pub struct Cluster {
     pub labels: BTreeMap<String, String>,
     /// Its nodes when last looked at. Workers find their cluster by these.
     pub nodes: Vec<ClusterNode>,
+    /// How fast its work may go for now. Workers watch it.
+    #[serde(default, skip_serializing_if = "Throttles::is_empty")]
+    pub throttles: Throttles,
 }
 
 /// A node of a registered cluster.
@@ -283,4 +286,13 @@ pub struct Progress {
     /// The run's identity again, so that a listing needs no key parsing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run: Option<RunId>,
+    /// The node that does it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<NodeId>,
+    /// How fast it may go, in bytes per second; without a limit when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate_limit: Option<u64>,
+    /// Why, for people; empty without a limit.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub limited_by: String,
 }

@@ -4,13 +4,13 @@ use serde_json::Value;
 
 use crate::{
     Answer, Audit, BackupId, BackupRequest, BatchLoaded, ChunkStored, ClearRequest, ClearSnapshots,
-    ClusterId, Command, DcBatches, DcNodes, DeleteBackups, DeleteRequest, DropSnapshot, Event,
-    Fact, Failed, Index, Indexed, Inspect, Inspected, Job, LoadBatch, Location, Method, NewTask,
-    NodeId, NodeInfo, NodePrepared, NodeValidated, Ping, Pinged, PlanRestore, PrepareNode, Probe,
-    Purge, Purged, PutBack, Request, RestorePlanned, RestoreRequest, Retention, RunEnded, RunId,
-    RunStatus, Schedule, Seal, Sealed, SetBalancing, SnapshotTag, SnapshotsCleared, StartTask,
-    StopTask, TableRef, TableSize, TakeSnapshot, TaskId, TaskKind, TaskProgress, TaskRetention,
-    Unit, Upload, Validate, ValidateRequest, Validated,
+    ClusterId, Command, DcBatches, DcLimit, DcNodes, DeleteBackups, DeleteRequest, DropSnapshot,
+    Event, Fact, Failed, Index, Indexed, Inspect, Inspected, Job, LoadBatch, Location, Method,
+    NewTask, NodeId, NodeInfo, NodePrepared, NodeValidated, Pace, Ping, Pinged, PlanRestore,
+    PrepareNode, Probe, Purge, Purged, PutBack, Request, RestorePlanned, RestoreRequest, Retention,
+    RunEnded, RunId, RunStatus, Schedule, Seal, Sealed, SetBalancing, SnapshotTag,
+    SnapshotsCleared, StartTask, StopTask, TableRef, TableSize, TakeSnapshot, TaskId, TaskKind,
+    TaskProgress, TaskRetention, Unit, Upload, Validate, ValidateRequest, Validated,
 };
 
 /// The JSON Schema of all jobs.
@@ -161,6 +161,10 @@ fn backup() -> BackupId {
     }
 }
 
+fn limit(text: &str) -> DcLimit {
+    text.parse().expect("a sample's limit is a limit")
+}
+
 fn location() -> Location {
     "s3:backups"
         .parse()
@@ -207,6 +211,10 @@ pub fn jobs() -> Vec<Job> {
                 keyspace: vec!["shop".into(), "!shop.tmp*".into()],
                 dc: vec![],
                 method: Method::Agent,
+                rate_limit: vec![limit("100"), limit("dc1:50")],
+                snapshot_parallel: vec![],
+                upload_parallel: vec![limit("2")],
+                transfers: Some(16),
                 retention: Retention {
                     retention: 7,
                     keep_weekly: 4,
@@ -229,6 +237,8 @@ pub fn jobs() -> Vec<Job> {
                 source_cluster: None,
                 keyspace: vec!["shop".into()],
                 method: Method::Agent,
+                rate_limit: vec![],
+                transfers: None,
             }),
             delete: None,
             validate: None,
@@ -309,6 +319,12 @@ pub fn jobs() -> Vec<Job> {
             node,
             location: location(),
             chunk: 7,
+            task: Some(task()),
+            method: Method::Agent,
+            pace: Pace {
+                rate_limit: Some(100),
+                transfers: Some(16),
+            },
         }),
         Job::Seal(Seal {
             cluster,
@@ -387,6 +403,8 @@ pub fn jobs() -> Vec<Job> {
             dc: "dc1".into(),
             location: location(),
             batch: 3,
+            task: Some(task()),
+            pace: Pace::default(),
         }),
         Job::PutBack(PutBack {
             cluster,

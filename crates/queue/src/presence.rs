@@ -2,12 +2,16 @@
 
 use std::time::Duration;
 
-use protocol::Presence;
+use protocol::{NodeId, Presence, WorkerKind};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use crate::{Bucket, Error, Kv, Queue, error::Chain, streams::now_ms};
+use crate::{
+    Bucket, Changes, Error, Kv, Queue,
+    error::Chain,
+    streams::{LEASE, now_ms},
+};
 
 /// How often a worker says that it lives; an entry outlives three of these.
 const RENEW: Duration = Duration::from_secs(2);
@@ -72,6 +76,17 @@ impl Queue {
         }
         Ok(())
     }
+
+    /// Workers of one kind beside one node, each time one says that it lives: about every 2 s. One that
+    /// has not said so for [`Self::PRESENT`] is gone.
+    #[must_use]
+    pub fn watch_workers(&self, kind: WorkerKind, node: NodeId) -> Changes<Presence> {
+        let kv: Kv<Presence> = self.bucket(Bucket::Leases);
+        kv.watch(&format!("{PREFIX}.{}.{node}.", kind.as_str()))
+    }
+
+    /// For how long a worker counts as present after it last said so.
+    pub const PRESENT: Duration = LEASE;
 
     /// The workers that live: those that said so in the last 7 s.
     ///

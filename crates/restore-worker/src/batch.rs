@@ -54,8 +54,9 @@ impl RestoreWorker {
             return Ok(None);
         }
         let part = format!("any.batch-{}", job.batch);
-        let work = Box::pin(self.bring(&batch, &staging, &place.dir, job.origin, ctx));
-        let loaded = telling(&self.queue, job.run, &part, &ctx.alive, work).await?;
+        let _say = self.pacer.job(job.cluster, job.task, job.pace);
+        let work = Box::pin(self.bring(&batch, &staging, &place.dir, &job, ctx));
+        let loaded = telling(&self.queue, job.run, &part, &ctx.alive, &self.pacer, work).await?;
         let receipt = BatchReceipt {
             node: self.id,
             loaded: loaded.clone(),
@@ -103,14 +104,14 @@ impl RestoreWorker {
         batch: &Batch,
         staging: &Staging,
         dir: &Path,
-        origin: RunId,
+        job: &LoadBatch,
         ctx: &JobContext,
     ) -> Result<BatchLoaded, Failure> {
         let began = Instant::now();
         let source = self.open(&batch.location).await?;
         let mut names = Vec::new();
         for sstable in &batch.sstables {
-            names.push(local_name(batch, sstable, origin)?);
+            names.push(local_name(batch, sstable, job.origin)?);
         }
         let mut files = Vec::new();
         for (sstable, name) in batch.sstables.iter().zip(&names) {
@@ -124,7 +125,7 @@ impl RestoreWorker {
             downloads.push(self.download(&source, path, file, ctx));
         }
         stream::iter(downloads)
-            .buffer_unordered(self.transfers)
+            .buffer_unordered(job.pace.transfers_or(self.transfers))
             .try_collect::<()>()
             .await?;
         for (sstable, name) in batch.sstables.iter().zip(&names) {

@@ -29,7 +29,7 @@ use std::{sync::Arc, time::Duration};
 use protocol::{Cluster, ClusterId, Fact, Job, NodeId, WorkerKind, subject};
 use queue::{Bucket, Consumer, Context as JobContext, Handler, JobError, Queue};
 use scylla::{DataDir, Node};
-use service::{Beside, Context, Error, pause};
+use service::{Beside, Context, Error, Pacer, pause};
 use store::Stores;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -47,6 +47,7 @@ pub async fn run(ctx: Context) -> Result<(), Error> {
     let Some(beside) = Beside::start(&ctx, WorkerKind::Restore).await? else {
         return Ok(());
     };
+    let pacer = Pacer::new(&ctx, &beside, "restore", ctx.config.restore.rate_limit);
     let worker = Arc::new(RestoreWorker {
         id: beside.id(),
         node: beside.node.clone(),
@@ -54,6 +55,7 @@ pub async fn run(ctx: Context) -> Result<(), Error> {
         stores: beside.stores.clone(),
         queue: beside.queue.clone(),
         transfers: ctx.config.restore.transfers,
+        pacer: pacer.clone(),
         min_free_percent: ctx.config.restore.min_free_percent,
         metrics: ctx.registry.register("restore", Metrics::register),
     });
@@ -65,12 +67,13 @@ pub async fn run(ctx: Context) -> Result<(), Error> {
             .into(),
         slots: 1,
     };
-    let (announced, worked, shared) = tokio::join!(
+    let (announced, worked, shared, ()) = tokio::join!(
         beside.queue.announce(&beside.presence, ctx.stop.clone()),
         beside
             .queue
             .work(bound, Arc::clone(&worker), ctx.stop.clone()),
         take_batches(&beside, worker, ctx.config.restore.slots, &ctx.stop),
+        pacer.follow(&ctx.stop),
     );
     announced
         .and(worked)
@@ -145,6 +148,7 @@ struct RestoreWorker {
     stores: Stores,
     queue: Queue,
     transfers: usize,
+    pacer: Pacer,
     min_free_percent: u8,
     metrics: Metrics,
 }

@@ -12,6 +12,7 @@ pub mod shape;
 mod suspended;
 mod targets;
 mod tasks;
+mod throttle;
 pub(crate) mod tls;
 
 use std::future::IntoFuture as _;
@@ -87,6 +88,8 @@ const GRACE: std::time::Duration = std::time::Duration::from_secs(10);
         suspended::show,
         suspended::change,
         suspended::details,
+        throttle::show,
+        throttle::change,
         meta::repairs,
         meta::repairs_parallel,
         backups::list,
@@ -134,7 +137,7 @@ pub fn document() -> utoipa::openapi::OpenApi {
 }
 
 /// All routes.
-fn routes() -> [(&'static str, MethodRouter<App>); 27] {
+fn routes() -> [(&'static str, MethodRouter<App>); 28] {
     [
         ("/api/v1/version", get(meta::version)),
         ("/api/v1/openapi.json", get(meta::openapi)),
@@ -193,6 +196,10 @@ fn routes() -> [(&'static str, MethodRouter<App>); 27] {
         (
             "/api/v1/cluster/{cluster}/suspended/details",
             get(suspended::details),
+        ),
+        (
+            "/api/v1/cluster/{cluster}/throttle",
+            get(throttle::show).put(throttle::change),
         ),
         (
             "/api/v1/cluster/{cluster}/repairs/intensity",

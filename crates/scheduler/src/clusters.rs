@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use protocol::{
     Cluster, ClusterId, ClusterNode, Fact, Inspect, Inspected, Job, NodeId, NodeInfo, Ping, Pinged,
-    Presence, RunId, WorkerKind,
+    Presence, RunId, Throttles, WorkerKind,
 };
 use queue::AskError;
 use service::Chain;
@@ -71,6 +71,7 @@ pub(crate) async fn register(app: &App, update: &ClusterUpdate) -> Result<Cluste
         host: host.to_owned(),
         labels: update.labels.clone().unwrap_or_default(),
         nodes,
+        throttles: Throttles::default(),
     };
     keep_secrets(app, id, update).await?;
     if !app.ledger.new_cluster(&cluster).await? {

@@ -394,13 +394,13 @@ impl Ledger {
         self.suspensions.delete_at(&key, revision).await.map(drop)
     }
 
-    /// Work in hand of a run: the node's identity as text, and bytes moved.
-    pub(crate) async fn in_hand(&self, run: RunId) -> Result<Vec<(String, u64)>, Error> {
+    /// Work in hand of a run, each with the identity, as text, of the node that has it.
+    pub(crate) async fn in_hand(&self, run: RunId) -> Result<Vec<(String, Progress)>, Error> {
         let listed = self.progress.list(&run.to_string()).await?;
         let node = |key: &str| key.split('.').nth(1).unwrap_or_default().to_owned();
         Ok(listed
             .into_iter()
-            .map(|(key, progress, _)| (node(&key), progress.bytes))
+            .map(|(key, progress, _)| (node(&key), progress))
             .collect())
     }
 

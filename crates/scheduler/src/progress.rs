@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use protocol::TaskKind;
+use protocol::{Progress, TaskKind};
 use workflow::{Host, Report, Table};
 
 use crate::api::{
@@ -10,9 +10,8 @@ use crate::api::{
     TableProgress, TaskRun, ValidateProgress, ValidateRun, shape::time,
 };
 
-/// How far a backup is. `in_hand` are bytes that are in the bucket without their chunk being
-/// complete, by node.
-pub(crate) fn backup(report: &Report, in_hand: &[(String, u64)]) -> BackupProgress {
+/// How far a backup is. `in_hand` are chunks that are not complete, by node.
+pub(crate) fn backup(report: &Report, in_hand: &[(String, Progress)]) -> BackupProgress {
     let hosts: Vec<HostProgress> = report
         .hosts
         .iter()
@@ -43,19 +42,19 @@ pub(crate) fn backup(report: &Report, in_hand: &[(String, u64)]) -> BackupProgre
     }
 }
 
-fn backup_host(report: &Report, host: &Host, in_hand: &[(String, u64)]) -> HostProgress {
+fn backup_host(report: &Report, host: &Host, in_hand: &[(String, Progress)]) -> HostProgress {
     let host_id = host.node.to_string();
-    let moving: u64 = in_hand
-        .iter()
-        .filter(|(node, _)| *node == host_id)
-        .map(|(_, bytes)| bytes)
-        .sum();
+    let own = || in_hand.iter().filter(|(node, _)| *node == host_id);
+    let moving: u64 = own().map(|(_, work)| work.bytes).sum();
+    let limited = own().find(|(_, work)| work.rate_limit.is_some());
     let left = host
         .size
         .saturating_sub(host.uploaded + host.skipped + host.failed);
     HostProgress {
+        rate_limit: limited.and_then(|(_, work)| work.rate_limit),
+        limited_by: limited.map_or_else(String::new, |(_, work)| work.limited_by.clone()),
         host: host.address.clone(),
-        host_id,
+        host_id: host_id.clone(),
         dc: host.dc.clone(),
         stage: host.stage.clone(),
         size: host.size,
@@ -70,9 +69,9 @@ fn backup_host(report: &Report, host: &Host, in_hand: &[(String, u64)]) -> HostP
     }
 }
 
-/// How far a restore is. `in_hand` are bytes downloaded without their batch being loaded, by node.
-pub(crate) fn restore(report: &Report, in_hand: &[(String, u64)]) -> RestoreProgress {
-    let moving: u64 = in_hand.iter().map(|(_, bytes)| bytes).sum();
+/// How far a restore is. `in_hand` are batches that are not loaded, by node.
+pub(crate) fn restore(report: &Report, in_hand: &[(String, Progress)]) -> RestoreProgress {
+    let moving: u64 = in_hand.iter().map(|(_, work)| work.bytes).sum();
     let left = report.size.saturating_sub(report.restored);
     let hosts = report.hosts.iter().map(|host| RestoreHost {
         host: host.address.clone(),

@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use catalog::{Filter, filter::DcFilter};
 use protocol::{
-    BackupRequest, ClearRequest, ClusterId, DeleteRequest, Location, Method, RestoreRequest,
-    Retention, Schedule, SnapshotTag, SuspendRequest, Task, TaskKind, ValidateRequest,
+    BackupRequest, ClearRequest, ClusterId, DcLimit, DeleteRequest, InvalidLimit, Location, Method,
+    RestoreRequest, Retention, Schedule, SnapshotTag, SuspendRequest, Task, TaskKind,
+    ValidateRequest,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -66,6 +67,12 @@ impl From<Wish> for Parts {
 
 /// How many backups a task keeps that says nothing of it.
 const KEPT: u32 = 3;
+
+/// The most files that a task may want to be moved at once.
+const MOST_TRANSFERS: i64 = 1_024;
+
+/// The highest limit in MiB per second that may be asked for: a tebibyte, which no node moves.
+pub(crate) const MOST_RATE: u32 = 1 << 20;
 
 /// What a task, or a run without one, does.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -193,6 +200,10 @@ impl Wish {
                 put("keyspace", json!(backup.keyspace));
                 put("dc", json!(backup.dc));
                 put("method", json!(backup.method));
+                put("rate_limit", json!(backup.rate_limit));
+                put("snapshot_parallel", json!(backup.snapshot_parallel));
+                put("upload_parallel", json!(backup.upload_parallel));
+                put("transfers", json!(backup.transfers));
                 let kept = &backup.retention;
                 put("retention", json!(kept.retention));
                 put("retention_days", json!(kept.retention_days));
@@ -213,6 +224,8 @@ impl Wish {
                 put("source_cluster_id", json!(restore.source_cluster));
                 put("restore_tables", json!(true));
                 put("method", json!(restore.method));
+                put("rate_limit", json!(restore.rate_limit));
+                put("transfers", json!(restore.transfers));
             }
             Self::Delete(delete) => {
                 put("location", json!(delete.location));
@@ -410,14 +423,14 @@ impl<'a> Reader<'a> {
             keyspace: self.texts("keyspace")?,
             dc: self.texts("dc")?,
             method: self.method()?,
+            rate_limit: self.limits("rate_limit")?,
+            snapshot_parallel: self.limits("snapshot_parallel")?,
+            upload_parallel: self.limits("upload_parallel")?,
+            transfers: self.transfers()?,
             retention: self.retention()?,
         };
         self.only("retention_lock_mode", &[json!("disabled"), json!("")]);
         self.only("override_retention_lock", &[json!(false)]);
-        self.only("rate_limit", &[json!([])]);
-        self.only("snapshot_parallel", &[json!([])]);
-        self.only("upload_parallel", &[json!([])]);
-        self.only("transfers", &[json!(0), json!(-1)]);
         self.only("purge_only", &[json!(false)]);
         self.only("skip_schema", &[json!(false), json!(true)]);
         self.only("continue", &[json!(true)]);
@@ -442,13 +455,13 @@ impl<'a> Reader<'a> {
             source_cluster,
             keyspace: self.texts("keyspace")?,
             method: self.method()?,
+            rate_limit: self.limits("rate_limit")?,
+            transfers: self.transfers()?,
         };
         self.only("restore_tables", &[json!(true)]);
         self.only("restore_schema", &[json!(false)]);
         self.only("batch_size", &[json!(0), json!(2)]);
         self.only("parallel", &[json!(0)]);
-        self.only("transfers", &[json!(0)]);
-        self.only("rate_limit", &[json!([])]);
         self.only("allow_compaction", &[json!(false)]);
         self.only("unpin_agent_cpu", &[json!(false)]);
         self.only("dc_mapping", &[json!({}), json!([]), json!("")]);
@@ -588,6 +601,38 @@ impl<'a> Reader<'a> {
             .collect()
     }
 
+    /// Limits by datacenter, each of which has one.
+    fn limits(&mut self, key: &str) -> Result<Vec<DcLimit>, ApiError> {
+        let wrong = |cause: String| ApiError::bad(format!("property `{key}`: {cause}"));
+        let mut limits = Vec::<DcLimit>::new();
+        for text in self.texts(key)? {
+            let limit: DcLimit = text
+                .parse()
+                .map_err(|e: InvalidLimit| wrong(e.to_string()))?;
+            if limits.iter().any(|other| other.dc == limit.dc) {
+                let dc = limit.dc.as_deref().unwrap_or("every datacenter");
+                return Err(wrong(format!("two limits are given for {dc}; give one")));
+            }
+            limits.push(limit);
+        }
+        Ok(limits)
+    }
+
+    /// Files at once. ScyllaDB Manager writes "as many as the agent is set to" as -1, or as 0.
+    fn transfers(&mut self) -> Result<Option<u32>, ApiError> {
+        match self.left.remove("transfers") {
+            None => Ok(None),
+            Some(value) => match value.as_i64() {
+                Some(-1 | 0) => Ok(None),
+                Some(count @ 1..=MOST_TRANSFERS) => Ok(u32::try_from(count).ok()),
+                Some(_) | None => Err(ApiError::bad(format!(
+                    "property `transfers` is {value}; it must be a number from 1 to \
+                     {MOST_TRANSFERS}, or -1 for what the workers are set to"
+                ))),
+            },
+        }
+    }
+
     /// With nothing said, as many as ScyllaDB Manager keeps.
     fn retention(&mut self) -> Result<Retention, ApiError> {
         let read = [
@@ -669,11 +714,12 @@ mod tests {
     #[test]
     fn properties_come_back_as_they_were_given() {
         let given = json!({"location": ["s3:a", "dc1:gcs:b"], "keyspace": ["shop.*", "!shop.tmp"], "dc": ["dc*"], "method": "agent",
+            "rate_limit": ["100", "dc1:50"], "snapshot_parallel": ["1"], "upload_parallel": ["dc1:2"], "transfers": 8,
             "retention": 7, "retention_days": 30, "keep_weekly": 4});
         let wish = read(TaskKind::Backup, given.clone()).unwrap();
         assert_eq!(Value::Object(wish.properties()), given);
         let given = json!({
-            "location": ["s3:a"], "snapshot_tag": "sm_20260131235959UTC", "restore_tables": true, "method": "agent",
+            "location": ["s3:a"], "snapshot_tag": "sm_20260131235959UTC", "restore_tables": true, "method": "agent", "rate_limit": ["0"], "transfers": 4,
             "source_cluster_id": "6f1e0000-0000-4000-8000-000000000001",
         });
         assert_eq!(
@@ -734,9 +780,21 @@ mod tests {
         };
         for (more, named) in [
             (json!({"locations": [], "speed": 1}), "`locations`, `speed`"),
+            (json!({"rate_limit": ["fast"]}), "`rate_limit`: `fast`"),
             (
-                json!({"rate_limit": ["100"], "transfers": 4}),
-                "`rate_limit`, `transfers`",
+                json!({"rate_limit": ["1", "2"]}),
+                "two limits are given for every datacenter",
+            ),
+            (
+                json!({"upload_parallel": ["a:1", "a:2"]}),
+                "two limits are given for a",
+            ),
+            (json!({"snapshot_parallel": 1}), "`snapshot_parallel` is 1"),
+            (json!({"transfers": -2}), "`transfers` is -2"),
+            (json!({"transfers": 1025}), "`transfers` is 1025"),
+            (
+                json!({"skip_schema": 1, "purge_only": true}),
+                "`purge_only`, `skip_schema`",
             ),
             (json!({"location": ["ftp:x"]}), "`ftp`"),
             (json!({"location": []}), "no location"),

@@ -580,6 +580,7 @@ mod tests {
             host: "h".into(),
             labels: BTreeMap::new(),
             nodes: vec![],
+            throttles: protocol::Throttles::default(),
         };
         let mut stopped = backup(TaskId::generate(), 50, RunStatus::Stopped);
         let work = stopped.work.as_mut().unwrap();

@@ -84,6 +84,7 @@
 //! * `PUT /nodes/{node}/disk_full` `{"snapshots": n}`: the next n snapshot calls fail half-way with ENOSPC.
 //! * `PUT /nodes/{node}/schema_version` `{"version": uuid|null}`: disagrees with the others, or no longer.
 //! * `PUT /nodes/{node}/mode` `{"mode": "NORMAL"}`, `PUT /nodes/{node}/config` `{"entry": value|null}`.
+//! * `PUT /nodes/{node}/load` `{"requests": per second, "latency_us", "busy_percent"}`: what its metrics say from now on.
 //! * `PUT /nodes/{node}/endpoints` `{"name": "/directory" | null}`: object storage endpoints; null for an S3 server.
 //! * `PUT /nodes/{node}/trouble` `[{"operation": "backup"|"download_sstables"|"restore_tablets", "after"?: 0, "times"?: 0, "error"?: text,
 //!   "step_ms"?: 0}]`: the next `times` native tasks fail with `error` after `after` files (or batches), or are stuck
@@ -102,7 +103,7 @@
 //! node's datacenter and up.
 //!
 //! # Not here
-//! CQL, metrics, authentication. Cluster-wide snapshots and backups (`tablets/snapshots`, `tablets/backup`)
+//! CQL, authentication, metrics but those of the coordinator's latency and the reactors' load. Cluster-wide snapshots and backups (`tablets/snapshots`, `tablets/backup`)
 //! answer 404, as older versions do. The incremental backups switch is
 //! only remembered. Tablets do not move, and split or merge only for `tablets/restore`; views are never built from their base tables.
 
@@ -117,6 +118,7 @@ mod fault;
 mod fingerprint;
 mod hash;
 mod load;
+mod metrics;
 mod native;
 mod node;
 mod record;

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::config::{Config, Endpoint};
+use crate::metrics::Traffic;
 use crate::native::Trouble;
 use crate::replica::{Origin, Replica};
 use crate::schema::{Keyspace, Table};
@@ -56,6 +57,8 @@ pub(crate) struct Node {
     pub(crate) schema_version: Mutex<Option<Uuid>>,
     /// Coming snapshots that run out of disk space half-way.
     pub(crate) disk_full: Mutex<u32>,
+    /// What clients ask of it, for its metrics.
+    pub(crate) traffic: Mutex<Traffic>,
     /// What awaits coming native tasks.
     pub(crate) trouble: Mutex<Vec<Trouble>>,
 }
@@ -104,6 +107,7 @@ impl Node {
             endpoints: Mutex::new(config.endpoints.clone()),
             schema_version: Mutex::new(None),
             disk_full: Mutex::new(0),
+            traffic: Mutex::new(Traffic::new()),
             trouble: Mutex::default(),
         }
     }
@@ -206,7 +210,7 @@ fn settings(
         "rpc_address": address,
         "listen_address": address,
         "native_transport_port": 0,
-        "prometheus_port": 9180,
+        "prometheus_port": 0,
         "prometheus_address": address,
         "api_port": api_port,
         "api_address": address,

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
+use futures::future::OptionFuture;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -23,6 +24,7 @@ use crate::config::Config;
 use crate::cql;
 use crate::error::Error;
 use crate::fault::Action;
+use crate::metrics;
 use crate::node::{Health, Node};
 use crate::rest::{self, Call, Context};
 use crate::schema::Model;
@@ -127,13 +129,16 @@ impl Doors {
         let listener = TcpListener::from_std(listener).expect("we are inside the runtime");
         let stop = sim.stop.child_token();
         let rest = serve(Arc::clone(sim), Arc::clone(node), listener, stop.clone());
-        let cql = bind_cql(node)
+        let cql = bind_port(node, "native_transport_port")
             .await
             .map(|port| cql::serve(Arc::clone(node), port, stop.clone()));
+        let metrics = bind_port(node, "prometheus_port")
+            .await
+            .map(|port| metrics::serve(Arc::clone(node), port, stop.clone()));
         let door = Door {
             stop,
             server: sim.tracker.spawn(async {
-                tokio::join!(rest, futures::future::OptionFuture::from(cql));
+                tokio::join!(rest, OptionFuture::from(cql), OptionFuture::from(metrics));
             }),
         };
         *self.doors[node.index].lock().await = Some(door);
@@ -170,16 +175,15 @@ impl Doors {
     }
 }
 
-/// A port for CQL, which the node's configuration names; the same one after the door was closed for a
-/// while, if that is free still.
-async fn bind_cql(node: &Node) -> Option<TcpListener> {
-    const PORT: &str = "native_transport_port";
+/// A port besides the REST API's, which the node's configuration names as `key`; the same one after
+/// the door was closed for a while, if that is free still.
+async fn bind_port(node: &Node, key: &str) -> Option<TcpListener> {
     let address = node.member.address;
     let known = node
         .config
         .lock()
         .expect("no panic while held")
-        .get(PORT)
+        .get(key)
         .cloned();
     let known = known.and_then(|port| u16::try_from(port.as_u64()?).ok());
     let mut bound = TcpListener::bind((address, known.unwrap_or_default())).await;
@@ -189,7 +193,7 @@ async fn bind_cql(node: &Node) -> Option<TcpListener> {
     let listener = bound.ok()?;
     let port = listener.local_addr().ok()?.port();
     let mut config = node.config.lock().expect("no panic while held");
-    config.insert(PORT.to_owned(), port.into());
+    config.insert(key.to_owned(), port.into());
     Some(listener)
 }
 

@@ -1,4 +1,4 @@
-//! One ScyllaDB node: its REST API, its data directory, the files of its SSTables.
+//! One ScyllaDB node: its REST API, its metrics, its data directory, the files of its SSTables.
 //!
 //! # Promises
 //! * An answer means what it says: errors are told apart by their text, for a node answers 500 to
@@ -17,6 +17,7 @@ mod data_dir;
 mod digest;
 mod error;
 mod inspect;
+mod metrics;
 mod node;
 mod ping;
 pub mod sstable;
@@ -25,6 +26,7 @@ pub use data_dir::{DataDir, Snapshot, TableDir};
 pub use digest::{crc32_of, read_digest};
 pub use error::Error;
 pub use inspect::InspectError;
+pub use metrics::{Counters, Load, Metrics};
 pub use node::{
     Keyspaces, LoadOptions, NativeBackup, NativeRestore, Node, Range, RepairState, Replication,
     Scope, SnapshotSize, Task, TaskState, TaskSummary, ViewBuild,

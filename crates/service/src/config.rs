@@ -43,6 +43,9 @@ pub struct NodeConfig {
     pub api: String,
     /// The data directory as the workers see it; what the node itself says when unset.
     pub data_dir: Option<PathBuf>,
+    /// The node's metrics, as in `http://127.0.0.1:9180/metrics`; where the node itself says when
+    /// unset.
+    pub metrics: Option<String>,
 }
 
 impl Default for NodeConfig {
@@ -50,6 +53,7 @@ impl Default for NodeConfig {
         Self {
             api: "http://127.0.0.1:10000".to_owned(),
             data_dir: None,
+            metrics: None,
         }
     }
 }
@@ -124,6 +128,13 @@ pub struct UploaderConfig {
     pub slots: usize,
     /// Files of one chunk under way at once.
     pub transfers: usize,
+    /// The most that is read from the node's disk for the bucket, in MiB per second, whatever tasks
+    /// and operators want; 0 is for no limit. Uploaders of one node share it.
+    pub rate_limit: u32,
+    /// Whether uploads make way for the node's database, as its metrics show that it needs it.
+    pub adaptive: bool,
+    /// How fast they go, in MiB per second, while those metrics cannot be had.
+    pub safe_rate: u32,
 }
 
 impl Default for UploaderConfig {
@@ -131,6 +142,9 @@ impl Default for UploaderConfig {
         Self {
             slots: 2,
             transfers: 16,
+            rate_limit: 0,
+            adaptive: true,
+            safe_rate: 100,
         }
     }
 }
@@ -143,6 +157,9 @@ pub struct RestoreConfig {
     pub slots: usize,
     /// Files of one batch under way at once.
     pub transfers: usize,
+    /// The most that is written to the node's disk from the bucket, in MiB per second, whatever tasks
+    /// and operators want; 0 is for no limit. Workers of one node share it.
+    pub rate_limit: u32,
     /// Disk space that must stay free on the node, in percent.
     pub min_free_percent: u8,
 }
@@ -152,6 +169,7 @@ impl Default for RestoreConfig {
         Self {
             slots: 2,
             transfers: 16,
+            rate_limit: 0,
             min_free_percent: 10,
         }
     }
@@ -434,6 +452,7 @@ mod tests {
             "store.localstorage.root",
             "node.api",
             "node.data_dir",
+            "node.metrics",
             "scheduler.listen",
             "scheduler.sweep_secs",
             "scheduler.health_secs",
@@ -441,8 +460,12 @@ mod tests {
             "scheduler.locations",
             "uploader.slots",
             "uploader.transfers",
+            "uploader.rate_limit",
+            "uploader.adaptive",
+            "uploader.safe_rate",
             "restore.slots",
             "restore.transfers",
+            "restore.rate_limit",
             "restore.min_free_percent",
             "log.level",
             "log.format",

@@ -5,6 +5,7 @@ use std::{
     collections::BTreeMap,
     fmt,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use prometheus_client::{
@@ -140,14 +141,33 @@ impl Known {
         for ((method, status), count) in all {
             count_of(requests.encode_family(&Answer { method, status })?, count)?;
         }
-        let waited: std::time::Duration = self.stores.iter().map(|store| store.waited()).sum();
+        let sum = |of: fn(&Requests) -> Duration| -> Duration {
+            self.stores.iter().map(|store| of(store)).sum()
+        };
+        for (name, help, time) in [
+            (
+                "thetis_store_waited",
+                "Time that requests to stores have waited, summed up, because as many were under way as may be",
+                sum(Requests::waited),
+            ),
+            (
+                "thetis_store_paced",
+                "Time that files have waited at the disk, summed up, because of a limit on bytes a second",
+                sum(Requests::paced_for),
+            ),
+        ] {
+            encoder
+                .encode_descriptor(name, help, Some(&Unit::Seconds), MetricType::Counter)?
+                .encode_counter::<NoLabelSet, _, u64>(&time.as_secs_f64(), None)?;
+        }
         let (name, help) = (
-            "thetis_store_waited",
-            "Time that requests to stores have waited, summed up, because `store.requests` were under way",
+            "thetis_store_disk",
+            "Bytes read from the node's disk to be stored, or written to it",
         );
-        encoder
-            .encode_descriptor(name, help, Some(&Unit::Seconds), MetricType::Counter)?
-            .encode_counter::<NoLabelSet, _, u64>(&waited.as_secs_f64(), None)
+        let disk = self.stores.iter().map(|store| store.disk_bytes()).sum();
+        let counter =
+            encoder.encode_descriptor(name, help, Some(&Unit::Bytes), MetricType::Counter)?;
+        count_of(counter, disk)
     }
 }
 

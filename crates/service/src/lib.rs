@@ -13,12 +13,14 @@
 //! # Not here
 //! What a service does.
 
+mod adaptive;
 mod admin;
 mod beside;
 mod config;
 mod connections;
 mod error;
 mod life;
+mod pacer;
 mod telemetry;
 mod telling;
 
@@ -30,4 +32,5 @@ pub use config::{
 };
 pub use error::{Chain, Error};
 pub use life::{Context, GRACE, main, serve};
+pub use pacer::{Pacer, Say};
 pub use telling::telling;

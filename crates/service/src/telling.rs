@@ -6,13 +6,13 @@ use protocol::{Progress, RunId};
 use queue::{Alive, Bucket, Queue};
 use tracing::debug;
 
-use crate::Chain;
+use crate::{Chain, Pacer};
 
 /// How often. People watch, nothing depends on it.
 const EACH: Duration = Duration::from_secs(1);
 
-/// Does `work` on `part` of a run; every second, notes what `alive` has counted under
-/// `<run>.<part>`, and takes the note back in the end.
+/// Does `work` on `part` of a run; every second, notes what `alive` has counted, and how fast it may
+/// go, under `<run>.<part>`, and takes the note back in the end.
 ///
 /// A note whose worker died is overwritten by the next worker on the same part, or expires.
 pub async fn telling<T>(
@@ -20,6 +20,7 @@ pub async fn telling<T>(
     run: RunId,
     part: &str,
     alive: &Alive,
+    pacer: &Pacer,
     work: impl Future<Output = T>,
 ) -> T {
     let notes = queue.bucket::<Progress>(Bucket::Progress);
@@ -28,9 +29,13 @@ pub async fn telling<T>(
     let tell = async {
         loop {
             tokio::time::sleep(EACH).await;
+            let (rate_limit, limited_by) = pacer.limit();
             let note = Progress {
                 bytes: alive.bytes(),
                 run: Some(run),
+                node: Some(pacer.node()),
+                rate_limit,
+                limited_by,
             };
             told = true;
             if let Err(error) = notes.put(&key, &note).await {

@@ -1,4 +1,5 @@
-//! What all transfers of a process share: memory for buffers, requests in flight, disk readers.
+//! What all transfers of a process share: memory for buffers, requests in flight, disk readers, and
+//! how fast they may go.
 
 use std::{
     sync::{
@@ -9,10 +10,15 @@ use std::{
 };
 
 use bytes::Bytes;
+use http::{HeaderMap, Method, StatusCode, header};
 use memmap2::MmapMut;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::Requests;
+use crate::{
+    Requests,
+    flight::{Flight, InFlight},
+    rate::Rate,
+};
 
 /// Bytes to a permit of the memory budget, so that a semaphore's `u32` is enough.
 const UNIT: u64 = 1024;
@@ -32,10 +38,10 @@ const DISK_READERS: usize = 2;
 #[derive(Clone, Debug)]
 pub(crate) struct Budget {
     memory: Arc<Semaphore>,
-    requests: Arc<Semaphore>,
+    requests: Flight,
+    rate: Rate,
     readers: Arc<Semaphore>,
     units: u32,
-    at_once: u32,
     peak: Arc<AtomicU32>,
     counted: Arc<Requests>,
 }
@@ -49,13 +55,18 @@ impl Budget {
         let units = memory_mb.saturating_mul(1024);
         Self {
             memory: Arc::new(Semaphore::new(units as usize)),
-            requests: Arc::new(Semaphore::new(requests as usize)),
+            requests: Flight::new(requests),
+            rate: Rate::new(),
             readers: Arc::new(Semaphore::new(DISK_READERS)),
             units,
-            at_once: requests,
             peak: Arc::default(),
             counted,
         }
+    }
+
+    /// What is counted of requests.
+    pub(crate) fn counted(&self) -> Arc<Requests> {
+        Arc::clone(&self.counted)
     }
 
     /// All the memory there is, in bytes.
@@ -91,15 +102,51 @@ impl Budget {
     }
 
     /// Waits until `count` more requests may be in flight; at most all.
-    pub(crate) async fn requests(&self, count: u32) -> OwnedSemaphorePermit {
-        let count = count.min(self.at_once);
-        if let Ok(permit) = Arc::clone(&self.requests).try_acquire_many_owned(count) {
-            return permit;
+    pub(crate) async fn requests(&self, count: u32) -> InFlight {
+        if let Some(in_flight) = self.requests.try_take(count) {
+            return in_flight;
         }
         let began = Instant::now();
-        let permit = Arc::clone(&self.requests).acquire_many_owned(count).await;
+        let in_flight = self.requests.take(count).await;
         self.counted.waits(began.elapsed());
-        permit.expect("the semaphore is never closed")
+        in_flight
+    }
+
+    /// A store has answered. One that wants fewer requests (429, 503) gets fewer, and none for as long
+    /// as it says.
+    pub(crate) fn answered(&self, method: &Method, status: StatusCode, headers: &HeaderMap) {
+        self.counted.answered(method.as_str(), status.as_u16());
+        match status {
+            StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => {
+                self.requests.throttled(retry_after(headers));
+            }
+            status if status.is_success() => self.requests.succeeded(),
+            _ => {}
+        }
+    }
+
+    /// A store has not answered; one that was too `late` is asked for less.
+    pub(crate) fn unanswered(&self, method: &Method, late: bool) {
+        self.counted.answered(method.as_str(), 0);
+        if late {
+            self.requests.throttled(None);
+        }
+    }
+
+    /// How many requests may be in flight now.
+    pub(crate) fn requests_limit(&self) -> u32 {
+        self.requests.limit()
+    }
+
+    /// Waits until `bytes` more may be read from the disk, or written to it.
+    pub(crate) async fn pace(&self, bytes: u64) {
+        let waited = self.rate.take(bytes).await;
+        self.counted.paced(bytes, waited);
+    }
+
+    /// How fast that is.
+    pub(crate) fn rate(&self) -> &Rate {
+        &self.rate
     }
 
     /// Waits for a turn at the disk.
@@ -165,6 +212,12 @@ impl AsRef<[u8]> for Buffer {
     }
 }
 
+/// What `Retry-After` says, if it says it in seconds; no store gives a date.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?;
+    text.trim().parse().ok().map(Duration::from_secs)
+}
+
 /// The pause before try number `attempt` (from 1): 0.5 s doubled each time, at most 8 s, of which
 /// a random half is left out so that clients do not come back together.
 pub(crate) fn pause(attempt: u32) -> Duration {
@@ -197,7 +250,7 @@ mod tests {
         let _all = budget.memory(10 << 20).await;
         let _both = budget.requests(5).await;
         assert_eq!(budget.memory.available_permits(), 0);
-        assert_eq!(budget.requests.available_permits(), 0);
+        assert!(budget.requests.try_take(1).is_none());
     }
 
     #[test]

@@ -167,6 +167,7 @@ impl Fetch<'_> {
         filled: usize,
         progress: &mut Progress,
     ) -> Result<Buffer, Error> {
+        self.store.budget().pace(filled as u64).await;
         let file = Arc::clone(&self.target.file);
         let at = progress.next;
         let mut crc = std::mem::take(&mut progress.crc);

@@ -30,7 +30,7 @@ use aws_smithy_types::body::SdkBody;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
-use crate::{Error, Requests, error::chain};
+use crate::{Error, budget::Budget, error::chain};
 
 /// To reach a server at all.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -67,7 +67,7 @@ pub(crate) fn client() -> Result<reqwest::Client, Error> {
 #[derive(Clone, Debug)]
 pub(crate) struct Connector {
     pub(crate) client: reqwest::Client,
-    pub(crate) requests: Arc<Requests>,
+    pub(crate) budget: Budget,
 }
 
 impl HttpClient for Connector {
@@ -82,7 +82,7 @@ impl HttpClient for Connector {
 
 impl HttpConnector for Connector {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        let (client, requests) = (self.client.clone(), Arc::clone(&self.requests));
+        let (client, budget) = (self.client.clone(), self.budget.clone());
         HttpConnectorFuture::new(async move {
             let request = request
                 .try_into_http1x()
@@ -91,8 +91,10 @@ impl HttpConnector for Connector {
                 .map_err(|e| ConnectorError::user(e.into()))?;
             let method = request.method().clone();
             let answer = client.execute(request).await;
-            let status = answer.as_ref().map_or(0, |answer| answer.status().as_u16());
-            requests.answered(method.as_str(), status);
+            match &answer {
+                Ok(answer) => budget.answered(&method, answer.status(), answer.headers()),
+                Err(error) => budget.unanswered(&method, error.is_timeout()),
+            }
             let response = answer.map_err(failure)?;
             let response: http::Response<reqwest::Body> = response.into();
             HttpResponse::try_from(response.map(SdkBody::from_body_1_x))

@@ -28,10 +28,12 @@
 mod budget;
 mod download;
 mod error;
+mod flight;
 mod http;
 mod key;
 mod local;
 mod part;
+mod rate;
 mod remote;
 mod requests;
 mod s3;

@@ -136,7 +136,7 @@ pub(crate) fn memory(place: Arc<str>, budget: Budget) -> Remote {
 }
 
 fn layered(operator: Operator, http: &Connector) -> Operator {
-    let counted = Counted::new(http.client.clone(), Arc::clone(&http.requests));
+    let counted = Counted::new(http.client.clone(), http.budget.clone());
     let transport = opendal::HttpTransporter::new(counted);
     let timeout = layers::TimeoutLayer::new()
         .with_timeout(STALL)

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc, Mutex, PoisonError,
+        Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -12,11 +12,15 @@ use std::{
 use opendal::{Buffer, HttpBody, HttpTransport};
 use opendal_http_transport_reqwest::ReqwestTransport;
 
+use crate::budget::Budget;
+
 /// Requests sent by a process, to all stores together.
 #[derive(Debug, Default)]
 pub struct Requests {
     counts: Mutex<BTreeMap<(&'static str, u16), u64>>,
     waited_us: AtomicU64,
+    paced_us: AtomicU64,
+    disk_bytes: AtomicU64,
 }
 
 impl Requests {
@@ -36,6 +40,18 @@ impl Requests {
         Duration::from_micros(self.waited_us.load(Ordering::Relaxed))
     }
 
+    /// How long files have waited at the disk because of a limit on bytes per second, summed up.
+    #[must_use]
+    pub fn paced_for(&self) -> Duration {
+        Duration::from_micros(self.paced_us.load(Ordering::Relaxed))
+    }
+
+    /// Bytes read from the node's disk to be stored, or written to it, so far.
+    #[must_use]
+    pub fn disk_bytes(&self) -> u64 {
+        self.disk_bytes.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn answered(&self, method: &str, status: u16) {
         const METHODS: [&str; 5] = ["GET", "PUT", "HEAD", "POST", "DELETE"];
         let known = METHODS.into_iter().find(|known| *known == method);
@@ -46,23 +62,32 @@ impl Requests {
     }
 
     pub(crate) fn waits(&self, time: Duration) {
-        let us = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
-        self.waited_us.fetch_add(us, Ordering::Relaxed);
+        add(&self.waited_us, time);
     }
+
+    pub(crate) fn paced(&self, bytes: u64, time: Duration) {
+        self.disk_bytes.fetch_add(bytes, Ordering::Relaxed);
+        add(&self.paced_us, time);
+    }
+}
+
+fn add(sum: &AtomicU64, time: Duration) {
+    let us = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+    sum.fetch_add(us, Ordering::Relaxed);
 }
 
 /// What `opendal` sends its requests with, counted.
 #[derive(Debug)]
 pub(crate) struct Counted {
     transport: ReqwestTransport,
-    requests: Arc<Requests>,
+    budget: Budget,
 }
 
 impl Counted {
-    pub(crate) fn new(client: reqwest::Client, requests: Arc<Requests>) -> Self {
+    pub(crate) fn new(client: reqwest::Client, budget: Budget) -> Self {
         Self {
             transport: ReqwestTransport::new(client),
-            requests,
+            budget,
         }
     }
 }
@@ -74,8 +99,13 @@ impl HttpTransport for Counted {
     ) -> opendal::Result<http::Response<HttpBody>> {
         let method = request.method().clone();
         let answer = self.transport.fetch(request).await;
-        let status = answer.as_ref().map_or(0, |answer| answer.status().as_u16());
-        self.requests.answered(method.as_str(), status);
+        match &answer {
+            Ok(answer) => self
+                .budget
+                .answered(&method, answer.status(), answer.headers()),
+            // It does not tell apart what was late from what could not be reached.
+            Err(_) => self.budget.unanswered(&method, false),
+        }
         answer
     }
 }

@@ -98,6 +98,7 @@ impl Source {
     ) -> Result<Piece, Error> {
         let bytes = buffer.space().len();
         let turn = budget.reader().await;
+        budget.pace(bytes as u64).await;
         let file = Arc::clone(&self.file);
         let start = range.start;
         let (buffer, crc, read) = blocking(move || {

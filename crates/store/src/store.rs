@@ -2,7 +2,7 @@
 
 mod copy;
 
-use std::{fmt, ops::Range, path::Path, sync::Arc};
+use std::{borrow::Cow, fmt, ops::Range, path::Path, sync::Arc};
 
 use bytes::{Bytes, BytesMut};
 use futures::{StreamExt, TryStreamExt, future, stream, stream::BoxStream};
@@ -69,6 +69,8 @@ pub struct Store {
 
 struct Inner {
     location: Location,
+    /// What the keys of objects begin with: the location's prefix and a slash, or nothing.
+    prefix: String,
     place: Arc<str>,
     budget: Budget,
     backend: Backend,
@@ -87,9 +89,14 @@ impl Store {
         budget: Budget,
         backend: Backend,
     ) -> Self {
+        let prefix = match location.prefix.as_str() {
+            "" => String::new(),
+            prefix => format!("{prefix}/"),
+        };
         Self {
             inner: Arc::new(Inner {
                 location,
+                prefix,
                 place,
                 budget,
                 backend,
@@ -101,6 +108,14 @@ impl Store {
     #[must_use]
     pub fn location(&self) -> &Location {
         &self.inner.location
+    }
+
+    /// The key as the bucket has it.
+    pub(crate) fn full<'a>(&self, key: &'a str) -> Cow<'a, str> {
+        match self.inner.prefix.as_str() {
+            "" => Cow::Borrowed(key),
+            prefix => Cow::Owned(format!("{prefix}{key}")),
+        }
     }
 
     /// Proves that the bucket exists and that objects in it can be written, read, listed and
@@ -144,10 +159,11 @@ impl Store {
     /// See [`Store`].
     pub async fn put(&self, key: &str, body: Bytes) -> Result<(), Error> {
         key::check(key)?;
+        let key = self.full(key);
         match &self.inner.backend {
-            Backend::S3(s3) => s3.put(key, body).await,
-            Backend::Remote(remote) => remote.put(key, body).await,
-            Backend::Local(local) => local.put(key, body).await,
+            Backend::S3(s3) => s3.put(&key, body).await,
+            Backend::Remote(remote) => remote.put(&key, body).await,
+            Backend::Local(local) => local.put(&key, body).await,
         }
     }
 
@@ -161,10 +177,11 @@ impl Store {
     /// See [`Store`].
     pub async fn put_new(&self, key: &str, body: Bytes) -> Result<bool, Error> {
         key::check(key)?;
+        let key = self.full(key);
         match &self.inner.backend {
-            Backend::S3(s3) => s3.put_new(key, body).await,
-            Backend::Remote(remote) => remote.put_new(key, body).await,
-            Backend::Local(local) => local.put_new(key, body).await,
+            Backend::S3(s3) => s3.put_new(&key, body).await,
+            Backend::Remote(remote) => remote.put_new(&key, body).await,
+            Backend::Local(local) => local.put_new(&key, body).await,
         }
     }
 
@@ -187,13 +204,14 @@ impl Store {
         moved: &(dyn Fn(u64) + Send + Sync),
     ) -> Result<Moved, Error> {
         key::check(key)?;
+        let key = self.full(key);
         match &self.inner.backend {
-            Backend::S3(s3) => Box::pin(s3.put_file(key, path, bytes, expect, moved)).await,
+            Backend::S3(s3) => Box::pin(s3.put_file(&key, path, bytes, expect, moved)).await,
             Backend::Remote(remote) => {
-                Box::pin(remote.put_file(key, path, bytes, expect, moved)).await
+                Box::pin(remote.put_file(&key, path, bytes, expect, moved)).await
             }
             Backend::Local(local) => {
-                Box::pin(local.put_file(key, path, bytes, expect, moved)).await
+                Box::pin(local.put_file(&key, path, bytes, expect, moved)).await
             }
         }
     }
@@ -205,10 +223,11 @@ impl Store {
     pub async fn get(&self, key: &str) -> Result<Bytes, Error> {
         key::check(key)?;
         let _request = self.inner.budget.requests(1).await;
+        let key = self.full(key);
         let body = match &self.inner.backend {
-            Backend::S3(s3) => s3.get(key).await?,
-            Backend::Remote(remote) => remote.get(key).await?,
-            Backend::Local(local) => local.get(key).await?,
+            Backend::S3(s3) => s3.get(&key).await?,
+            Backend::Remote(remote) => remote.get(&key).await?,
+            Backend::Local(local) => local.get(&key).await?,
         };
         self.collect(key, body.total, body).await
     }
@@ -282,11 +301,21 @@ impl Store {
         if let Err(e) = key::check_prefix(prefix) {
             return stream::once(future::ready(Err(e))).boxed();
         }
-        match &self.inner.backend {
-            Backend::S3(s3) => s3.list(prefix),
-            Backend::Remote(remote) => remote.list(prefix),
-            Backend::Local(local) => local.list(prefix),
+        let full = self.full(prefix);
+        let listed = match &self.inner.backend {
+            Backend::S3(s3) => s3.list(&full),
+            Backend::Remote(remote) => remote.list(&full),
+            Backend::Local(local) => local.list(&full),
+        };
+        if self.inner.prefix.is_empty() {
+            return listed;
         }
+        let prefix = self.inner.prefix.clone();
+        let own = move |object: Object| {
+            let key = object.key.strip_prefix(&prefix).map(str::to_owned);
+            future::ready(Ok(key.map(|key| Object { key, ..object })))
+        };
+        listed.try_filter_map(own).boxed()
     }
 
     /// The names that stand between `prefix`, which ends in `/`, and the next `/` of keys that
@@ -297,10 +326,11 @@ impl Store {
     /// See [`Store`].
     pub async fn folders(&self, prefix: &str) -> Result<Vec<String>, Error> {
         key::check_prefix(prefix)?;
+        let full = self.full(prefix);
         let mut names = match &self.inner.backend {
-            Backend::S3(s3) => s3.folders(prefix).await?,
-            Backend::Remote(remote) => remote.folders(prefix).await?,
-            Backend::Local(local) => local.folders(prefix).await?,
+            Backend::S3(s3) => s3.folders(&full).await?,
+            Backend::Remote(remote) => remote.folders(&full).await?,
+            Backend::Local(local) => local.folders(&full).await?,
         };
         names.sort_unstable();
         names.dedup();
@@ -315,6 +345,14 @@ impl Store {
         for key in keys {
             key::check(key)?;
         }
+        let full: Vec<String>;
+        let keys = match self.inner.prefix.as_str() {
+            "" => keys,
+            prefix => {
+                full = keys.iter().map(|key| format!("{prefix}{key}")).collect();
+                &full
+            }
+        };
         match &self.inner.backend {
             Backend::S3(s3) => s3.delete(keys).await,
             Backend::Remote(remote) => remote.delete(keys).await,
@@ -328,19 +366,21 @@ impl Store {
     /// See [`Store`]. On S3 a missing bucket is not told from a missing object.
     pub async fn bytes(&self, key: &str) -> Result<Option<u64>, Error> {
         key::check(key)?;
+        let key = self.full(key);
         match &self.inner.backend {
-            Backend::S3(s3) => s3.bytes(key).await,
-            Backend::Remote(remote) => remote.bytes(key).await,
-            Backend::Local(local) => local.bytes(key).await,
+            Backend::S3(s3) => s3.bytes(&key).await,
+            Backend::Remote(remote) => remote.bytes(&key).await,
+            Backend::Local(local) => local.bytes(&key).await,
         }
     }
 
     /// Begins to read a part of an object that is not empty.
     pub(crate) async fn open(&self, key: &str, range: Range<u64>) -> Result<Body, Error> {
+        let key = self.full(key);
         match &self.inner.backend {
-            Backend::S3(s3) => s3.open(key, range).await,
-            Backend::Remote(remote) => remote.open(key, range).await,
-            Backend::Local(local) => local.get_from(key, range).await,
+            Backend::S3(s3) => s3.open(&key, range).await,
+            Backend::Remote(remote) => remote.open(&key, range).await,
+            Backend::Local(local) => local.get_from(&key, range).await,
         }
     }
 

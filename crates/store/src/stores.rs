@@ -55,13 +55,13 @@ impl Stores {
         memory: Option<Mutex<BTreeMap<String, Remote>>>,
     ) -> Result<Self, Error> {
         settings.validate()?;
-        let requests = Arc::<Requests>::default();
+        let budget = Budget::new(settings.memory_mb, settings.requests, Arc::default());
         let shared = Shared {
-            budget: Budget::new(settings.memory_mb, settings.requests, Arc::clone(&requests)),
             http: Connector {
                 client: http::client()?,
-                requests,
+                budget: budget.clone(),
             },
+            budget,
             s3: OnceCell::new(),
             settings,
             memory,
@@ -74,7 +74,26 @@ impl Stores {
     /// What is counted of requests.
     #[must_use]
     pub fn requests(&self) -> Arc<Requests> {
-        Arc::clone(&self.shared.http.requests)
+        self.shared.budget.counted()
+    }
+
+    /// Limits what is read from the node's disk to be stored, and written to it when fetched, in bytes
+    /// per second; 0 is no limit. It holds at once, also for what is under way.
+    pub fn limit_rate(&self, bytes_per_second: u64) {
+        self.shared.budget.rate().set(bytes_per_second);
+    }
+
+    /// The limit in bytes per second; 0 is no limit.
+    #[must_use]
+    pub fn rate_limit(&self) -> u64 {
+        self.shared.budget.rate().get()
+    }
+
+    /// How many requests may be in flight now: fewer than the settings allow while stores answer 503
+    /// or 429, or too late.
+    #[must_use]
+    pub fn requests_limit(&self) -> u32 {
+        self.shared.budget.requests_limit()
     }
 
     /// The store at `location`. Whether the bucket exists shows at its first use, or by

@@ -19,10 +19,11 @@ impl Store {
         let key = format!("thetis/check/{}", uuid::Uuid::new_v4());
         let body = Bytes::from_static(b"Written by `thetis` to see what time it is.\n");
         self.put(&key, body).await?;
+        let full = self.full(&key);
         let written = match self.backend() {
-            Backend::S3(s3) => s3.written_ms(&key).await,
-            Backend::Remote(remote) => remote.written_ms(&key).await,
-            Backend::Local(local) => local.written_ms(&key).await,
+            Backend::S3(s3) => s3.written_ms(&full).await,
+            Backend::Remote(remote) => remote.written_ms(&full).await,
+            Backend::Local(local) => local.written_ms(&full).await,
         };
         let deleted = self.delete(std::slice::from_ref(&key)).await;
         let written = written?;

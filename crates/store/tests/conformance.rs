@@ -9,7 +9,7 @@ mod faults;
 mod suite;
 
 use anyhow::Result;
-use protocol::Location;
+use protocol::{Location, Provider};
 use store::{
     AzureSettings, Error, GcsSettings, LocalSettings, S3Settings, Secret, Settings, Store, Stores,
 };
@@ -77,6 +77,44 @@ async fn a_directory_keeps_all_promises() -> Result<()> {
 
     std::fs::remove_dir_all(root.path().join(BUCKET))?;
     suite::every_call_finds_no_bucket(&subject.store).await
+}
+
+/// A part of a bucket is a bucket of its own, and leaves alone what lies beside it.
+async fn a_prefix_keeps_all_promises(settings: &Settings, bucket: &str) -> Result<()> {
+    let whole = open(settings.clone(), bucket).await?;
+    let others = ["deep/e", "deep/er", "deep/er2/x", "x"];
+    let others = match whole.location().provider {
+        // No directory can have a file's name.
+        Provider::Local => &others[2..],
+        Provider::S3 | Provider::Gcs | Provider::Azure => &others[..],
+    };
+    for key in others {
+        whole.put(key, (*key).into()).await?;
+    }
+    let subject = Subject {
+        store: open(settings.clone(), &format!("{bucket}/deep/er")).await?,
+        objects: 30,
+        atomic: true,
+    };
+    suite::run(&subject).await?;
+    subject.store.put("a/b", "mine".into()).await?;
+    assert_eq!(whole.get("deep/er/a/b").await?, "mine");
+    for key in others {
+        assert_eq!(whole.get(key).await?, *key);
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn prefixes_of_a_directory_and_of_s3_keep_all_promises() -> Result<()> {
+    let root = tempfile::tempdir()?;
+    std::fs::create_dir(root.path().join(BUCKET))?;
+    let mut settings = Settings::default();
+    settings.localstorage.root = Some(root.path().to_owned());
+    a_prefix_keeps_all_promises(&settings, "localstorage:backups").await?;
+    let server = SeaweedFs::start().await?;
+    server.bucket(BUCKET).await?;
+    a_prefix_keeps_all_promises(&seaweed(&server), "s3:backups").await
 }
 
 #[tokio::test]

@@ -48,9 +48,10 @@ impl Uploader {
             return self.without_plan(&store, job, chunk_key).await;
         };
         let chunk: Chunk = parse(&chunk_key, &body)?;
+        let _say = self.pacer.job(job.cluster, job.task, job.pace);
         let part = format!("{}.chunk-{}", job.node, job.chunk);
         let work = Box::pin(self.store_files(&store, job, chunk, ctx));
-        let receipt = telling(&self.queue, job.run, &part, &ctx.alive, work).await?;
+        let receipt = telling(&self.queue, job.run, &part, &ctx.alive, &self.pacer, work).await?;
         let body = Bytes::from(receipt.to_json());
         store
             .put(&receipt_key, body)
@@ -94,7 +95,7 @@ impl Uploader {
     ) -> Result<Receipt, Failure> {
         let files: Vec<ReceiptFile> = stream::iter(chunk.files)
             .map(|file| self.store_file(store, file, ctx))
-            .buffered(self.transfers)
+            .buffered(job.pace.transfers_or(self.transfers))
             .try_collect()
             .await?;
         Ok(Receipt {

@@ -31,9 +31,10 @@ mod validate;
 
 use std::{path::PathBuf, sync::Arc};
 
+use futures::future::OptionFuture;
 use protocol::{Fact, Job, NodeId, WorkerKind, subject};
 use queue::{Consumer, Context as JobContext, Handler, JobError, Queue};
-use service::{Beside, Context, Error};
+use service::{Beside, Context, Error, Pacer, UploaderConfig};
 use store::Stores;
 
 use crate::{failure::Failure, metrics::Metrics};
@@ -46,6 +47,7 @@ pub async fn run(ctx: Context) -> Result<(), Error> {
     let Some(beside) = Beside::start(&ctx, WorkerKind::Upload).await? else {
         return Ok(());
     };
+    let pacer = Pacer::new(&ctx, &beside, "uploader", ctx.config.uploader.rate_limit);
     let uploader = Arc::new(Uploader {
         node: beside.id(),
         dc: beside.presence.dc.clone(),
@@ -53,6 +55,7 @@ pub async fn run(ctx: Context) -> Result<(), Error> {
         stores: beside.stores.clone(),
         queue: beside.queue.clone(),
         transfers: ctx.config.uploader.transfers,
+        pacer: pacer.clone(),
         metrics: ctx.registry.register("uploader", Metrics::register),
     });
     let of_backups = Consumer {
@@ -73,15 +76,29 @@ pub async fn run(ctx: Context) -> Result<(), Error> {
             .queue
             .work(consumer, Arc::clone(&uploader), ctx.stop.clone())
     };
-    let (announced, worked, validated) = tokio::join!(
+    let (announced, worked, validated, ()) = tokio::join!(
         beside.queue.announce(&beside.presence, ctx.stop.clone()),
         work(of_backups),
         work(of_validations),
+        follow(&pacer, &beside, &ctx),
     );
     announced
         .and(worked)
         .and(validated)
         .map_err(|e| Error::new("working for the queue", e))
+}
+
+/// Keeps the limit as all who have a say want it, until the end.
+async fn follow(pacer: &Pacer, beside: &Beside, ctx: &Context) {
+    let UploaderConfig {
+        adaptive,
+        safe_rate,
+        ..
+    } = ctx.config.uploader;
+    let url = ctx.config.node.metrics.as_deref();
+    let heed =
+        OptionFuture::from(adaptive.then(|| pacer.heed(&beside.node, url, safe_rate, &ctx.stop)));
+    tokio::join!(pacer.follow(&ctx.stop), heed);
 }
 
 /// What an uploader needs for each job.
@@ -92,6 +109,7 @@ struct Uploader {
     stores: Stores,
     queue: Queue,
     transfers: usize,
+    pacer: Pacer,
     metrics: Metrics,
 }
 

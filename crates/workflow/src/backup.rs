@@ -10,6 +10,7 @@
 //! the run: the backup is whole, and the next one does what was left. For the same reason a run that
 //! has only this left to do is not stopped but done.
 
+mod admit;
 mod course;
 mod fold;
 mod inspect;
@@ -83,6 +84,9 @@ enum At {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Part {
     at: At,
+    /// Whether it may be at it, or has to wait for others of its datacenter; see [`Backup::admit`].
+    #[serde(default = "yes")]
+    admitted: bool,
     /// When it began this step or last showed progress, on the run's clock.
     since_ms: u64,
     /// Chunks planned; 0 until the plan is known.
@@ -96,6 +100,10 @@ struct Part {
     /// Its tables; none where nodes have very many.
     #[serde(default)]
     tables: Tables,
+}
+
+fn yes() -> bool {
+    true
 }
 
 impl Backup {
@@ -151,6 +159,7 @@ impl Backup {
     /// What `part` is waited for, if it is not the others that are.
     fn step(&self, part: &Part) -> Option<Step> {
         match part.at {
+            At::Snapshot | At::Index | At::Upload if !part.admitted => None,
             At::Snapshot => Some(Step::Snapshot),
             At::Index => Some(Step::Index),
             At::Upload => Some(Step::Upload),
@@ -162,11 +171,14 @@ impl Backup {
 
     /// Where a node's files go. The inspection made sure that there is such a place.
     fn location(&self, node: NodeId) -> Location {
-        let dc = self.life.ring.get(node).map_or("", |member| &member.dc);
-        let location = Location::serving(&self.spec.request.location, dc);
+        let location = Location::serving(&self.spec.request.location, self.dc(node));
         location
             .expect("nodes without a location fail the run at its inspection")
             .clone()
+    }
+
+    fn dc(&self, node: NodeId) -> &str {
+        self.life.ring.get(node).map_or("", |member| &member.dc)
     }
 
     /// Counts tables for all nodes together only, if there are very many.

@@ -10,7 +10,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Map, json};
 
 use crate::{
-    args::{ClusterArg, ScheduleArgs},
+    args::{ClusterArg, PaceArgs, ScheduleArgs},
     error::Failure,
     human::bytes,
     output::note,
@@ -30,6 +30,7 @@ Examples:
   thetis backup -c prod -L dc1:s3:backups-eu -L dc2:s3:backups-us --wait
   thetis backup -c prod -L s3:backups -K shop -K '!shop.tmp_*' --dry-run
   thetis backup -c prod -L s3:backups --cron @daily --keep-daily 7 --keep-weekly 4
+  thetis backup -c prod -L s3:backups --rate-limit 200,dc2:50 --upload-parallel 1
 
 Prints <type>/<id> of the task. Only files that the bucket has not are uploaded.
 
@@ -42,7 +43,7 @@ pub(crate) struct BackupArgs {
     verb: Option<BackupVerb>,
     #[command(flatten)]
     cluster: ClusterArg,
-    /// Where to: [<dc>:]<provider>:<bucket>, one for all datacenters or one for each
+    /// Where to: [<dc>:]<provider>:<bucket>[/<prefix>], one for all datacenters or one for each
     #[arg(
         long,
         short = 'L',
@@ -60,6 +61,14 @@ pub(crate) struct BackupArgs {
     /// Who moves the data
     #[arg(long, value_name = "METHOD", default_value = "agent")]
     method: String,
+    #[command(flatten)]
+    pace: PaceArgs,
+    /// How many nodes of a datacenter take their snapshots at once: [<dc>:]<count>; all when absent
+    #[arg(long, value_name = "LIMIT", value_delimiter = ',')]
+    snapshot_parallel: Vec<String>,
+    /// How many nodes of a datacenter upload at once: [<dc>:]<count>; all when absent
+    #[arg(long, value_name = "LIMIT", value_delimiter = ',')]
+    upload_parallel: Vec<String>,
     /// How many backups to keep, the newest; 0 for all
     #[arg(long, value_name = "COUNT")]
     retention: Option<u32>,
@@ -156,6 +165,12 @@ pub(crate) async fn run(client: &Client, args: BackupArgs) -> Result<(), Failure
     properties.insert("keyspace".to_owned(), json!(args.keyspace));
     properties.insert("dc".to_owned(), json!(args.dc));
     properties.insert("method".to_owned(), json!(args.method));
+    args.pace.write(&mut properties);
+    properties.insert(
+        "snapshot_parallel".to_owned(),
+        json!(args.snapshot_parallel),
+    );
+    properties.insert("upload_parallel".to_owned(), json!(args.upload_parallel));
     for (key, count) in [
         ("retention", args.retention),
         ("retention_days", args.retention_days),

@@ -64,7 +64,7 @@ Credentials and endpoints are those of the services: from the configuration file
 /// Where to look.
 #[derive(Debug, Args)]
 struct Where {
-    /// The bucket: <provider>:<bucket>; several if backups are spread over several
+    /// The bucket: <provider>:<bucket>[/<prefix>]; several if backups are spread over several
     #[arg(
         long,
         short = 'L',

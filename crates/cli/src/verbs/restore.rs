@@ -4,7 +4,7 @@ use clap::Args;
 use serde_json::{Map, json};
 
 use crate::{
-    args::{ClusterArg, ScheduleArgs},
+    args::{ClusterArg, PaceArgs, ScheduleArgs},
     error::Failure,
     verbs::{Client, target, task},
 };
@@ -22,7 +22,7 @@ The cluster may have another number of nodes than the one backed up. Prints <typ
 pub(crate) struct RestoreArgs {
     #[command(flatten)]
     cluster: ClusterArg,
-    /// Where from: [<dc>:]<provider>:<bucket>
+    /// Where from: [<dc>:]<provider>:<bucket>[/<prefix>]
     #[arg(
         long,
         short = 'L',
@@ -46,6 +46,8 @@ pub(crate) struct RestoreArgs {
     /// Who moves the data
     #[arg(long, value_name = "METHOD", default_value = "agent")]
     method: String,
+    #[command(flatten)]
+    pace: PaceArgs,
     #[command(flatten)]
     schedule: ScheduleArgs,
     /// A name for the task
@@ -71,6 +73,7 @@ pub(crate) async fn run(client: &Client, args: RestoreArgs) -> Result<(), Failur
     properties.insert("source_cluster_id".to_owned(), json!(args.source_cluster));
     properties.insert("restore_tables".to_owned(), json!(true));
     properties.insert("method".to_owned(), json!(args.method));
+    args.pace.write(&mut properties);
     let task = task("restore", args.name.as_deref(), properties, &args.schedule);
     if args.dry_run {
         return target::restore(client, &cluster, &task, args.show_tables).await;

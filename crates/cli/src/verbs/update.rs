@@ -82,7 +82,10 @@ pub(crate) async fn run(client: &Client, args: UpdateArgs) -> Result<(), Failure
 
 /// Properties that are lists, also while they have no value.
 fn is_list(key: &str) -> bool {
-    matches!(key, "location" | "keyspace" | "dc")
+    matches!(
+        key,
+        "location" | "keyspace" | "dc" | "rate_limit" | "snapshot_parallel" | "upload_parallel"
+    )
 }
 
 /// What a text means for a property; `null` for an empty one.

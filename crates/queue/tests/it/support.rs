@@ -4,7 +4,8 @@ use std::{future::Future, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result};
 use protocol::{
-    ClusterId, Event, Fact, Indexed, Inspect, Job, NodeId, RunId, SetBalancing, Upload, subject,
+    ClusterId, Event, Fact, Indexed, Inspect, Job, Method, NodeId, Pace, RunId, SetBalancing,
+    Upload, subject,
 };
 use queue::{CancellationToken, Consumer, Context, Handler, JobError, Queue, Settings};
 use testkit::nats::Nats;
@@ -59,6 +60,9 @@ impl Work {
             node: self.node,
             location: "s3:backups".parse().unwrap(),
             chunk,
+            task: None,
+            method: Method::Agent,
+            pace: Pace::default(),
         })
     }
 

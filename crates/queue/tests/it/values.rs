@@ -10,7 +10,10 @@ use tokio::{task::JoinSet, time::timeout};
 use crate::support::{SOON, start};
 
 fn progress(bytes: u64) -> Progress {
-    Progress { bytes, run: None }
+    Progress {
+        bytes,
+        ..Progress::default()
+    }
 }
 
 #[tokio::test]

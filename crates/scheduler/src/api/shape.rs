@@ -137,6 +137,53 @@ pub struct SuspendDetails {
     pub until: Option<String>,
 }
 
+/// How fast a cluster's work may go for now: bytes that each node may read from its disk, or write to
+/// it, in MiB per second; 0 is for no limit.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+pub struct Throttle {
+    /// Of every node; as tasks say when absent.
+    pub rate: Option<u32>,
+    /// Of the work of some tasks.
+    pub tasks: Vec<TaskThrottle>,
+    /// Of some nodes.
+    pub nodes: Vec<NodeThrottle>,
+}
+
+/// How fast the work of a task may go.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+pub struct TaskThrottle {
+    /// The task.
+    pub task_id: String,
+    /// In MiB per second.
+    pub rate: u32,
+}
+
+/// How fast work may go on a node.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+pub struct NodeThrottle {
+    /// The node.
+    pub host_id: String,
+    /// Its address; empty if it has left the cluster.
+    pub address: String,
+    /// In MiB per second.
+    pub rate: u32,
+}
+
+/// What to say of how fast work may go: of the cluster, or of a task or a node in it.
+#[derive(Clone, Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ThrottleUpdate {
+    /// In MiB per second; 0 is for no limit, and absent takes back what was said.
+    #[serde(default)]
+    pub rate: Option<u32>,
+    /// `<type>/<id or name>`.
+    #[serde(default)]
+    pub task: Option<String>,
+    /// Address or host id.
+    #[serde(default)]
+    pub node: Option<String>,
+}
+
 /// A node of a registered cluster.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct NodeBody {
@@ -490,7 +537,7 @@ pub struct ValidateProgress {
     pub host: String,
     /// Its host id.
     pub host_id: String,
-    /// The place, as `<provider>:<bucket>`.
+    /// The place, as `<provider>:<bucket>[/<prefix>]`.
     pub location: String,
     /// Manifests looked at.
     pub manifests: u64,
@@ -575,6 +622,10 @@ pub struct HostProgress {
     pub files: u64,
     /// See `files`.
     pub skipped_files: u64,
+    /// What it may read from its disk now, in bytes per second; absent without a limit.
+    pub rate_limit: Option<u64>,
+    /// Who set that limit, and why; empty without one.
+    pub limited_by: String,
     /// When it began.
     pub started_at: Option<String>,
     /// When it ended.

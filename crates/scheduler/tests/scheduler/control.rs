@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use jiff::{Timestamp, ToSpan as _};
-use protocol::RunStatus;
+use protocol::{Cluster, RunStatus, TaskId};
+use queue::Bucket;
 use reqwest::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use testkit::eventually;
 
-use crate::world::{CLUSTER, LONG, World};
+use crate::world::{CLUSTER, LONG, World, address, node};
 
 fn backup(more: Value) -> Value {
     let mut task = json!({"type": "backup", "enabled": true, "properties": {"location": ["localstorage:backups"]}});
@@ -426,5 +427,75 @@ async fn nodes_tell_how_they_are() -> Result<()> {
         (&node["uptime"], &node["cpu_count"], &node["scylla_version"]),
         (&json!(90), &json!(8), &json!("2026.1.0"))
     );
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_operators_say_of_speed_is_kept_and_taken_back() -> Result<()> {
+    let world = World::new().await?;
+    world.add_cluster().await?;
+    let (_, task) = make(
+        &world,
+        backup(json!({"name": "nightly", "schedule": {"window": window(120, 180)}})),
+    )
+    .await?;
+    let path = format!("cluster/{CLUSTER}/throttle");
+    let say = async |body: Value| world.send(Method::PUT, &path, Some(body)).await;
+    let none = json!({"rate": null, "tasks": [], "nodes": []});
+    assert_eq!(world.get(&path).await?, none);
+
+    for (body, status, said) in [
+        (json!({"rate": -1}), 400, "rate"),
+        (json!({"rate": 2_000_000}), 400, "more than 1048576 MiB/s"),
+        (json!({"rates": 1}), 400, "unknown field `rates`"),
+        (
+            json!({"rate": 1, "node": "10.9.9.9"}),
+            404,
+            "10.0.0.1, 10.0.0.2",
+        ),
+        (
+            json!({"rate": 1, "task": "nightly"}),
+            400,
+            "<type>/<id or name>",
+        ),
+        (json!({"rate": 1, "task": "backup/weekly"}), 404, "weekly"),
+        (
+            json!({"rate": 1, "task": "backup/nightly", "node": "10.0.0.1"}),
+            400,
+            "both",
+        ),
+    ] {
+        let (found, answer) = say(body.clone()).await?;
+        let message = answer["message"].as_str().unwrap_or_default();
+        assert!(
+            found == status && message.contains(said),
+            "{body}: {found} {answer}"
+        );
+    }
+    assert_eq!(
+        world.get(&path).await?,
+        none,
+        "nothing wrong changes anything"
+    );
+
+    say(json!({"rate": 200})).await?;
+    say(json!({"rate": 50, "task": "backup/nightly"})).await?;
+    let (status, all) = say(json!({"rate": 0, "node": address(2)})).await?;
+    let expected = json!({
+        "rate": 200,
+        "tasks": [{"task_id": task["id"], "rate": 50}],
+        "nodes": [{"host_id": node(2), "address": address(2), "rate": 0}],
+    });
+    assert_eq!((status, &all), (200, &expected));
+    let clusters = world.queue.bucket::<Cluster>(Bucket::Clusters);
+    let (_, kept, _) = clusters.list("").await?.pop().context("a cluster")?;
+    let task: TaskId = task["id"].as_str().context("an id")?.parse()?;
+    assert_eq!(kept.throttles.of(Some(task), node(1)), Some(50));
+    assert_eq!(kept.throttles.of(Some(task), node(2)), Some(0));
+
+    say(json!({"task": "backup/nightly"})).await?;
+    say(json!({"node": node(2)})).await?;
+    say(json!({})).await?;
+    assert_eq!(world.get(&path).await?, none);
     Ok(())
 }

@@ -16,6 +16,7 @@ use super::{Done, Refusal};
 use crate::cluster::Sim;
 use crate::config::Endpoint;
 use crate::error::Error;
+use crate::metrics::Load;
 use crate::native::Trouble;
 use crate::node::{BOOTED, Health, Node};
 
@@ -32,6 +33,7 @@ pub(super) fn router() -> Router<Arc<Sim>> {
         .route("/nodes/{node}/schema_version", put(schema_version))
         .route("/nodes/{node}/config", put(config))
         .route("/nodes/{node}/trouble", put(trouble))
+        .route("/nodes/{node}/load", put(load))
         .route("/nodes/{node}/endpoints", put(endpoints))
 }
 
@@ -203,6 +205,17 @@ async fn config(
             config.insert(name, value);
         }
     }
+    Ok(Json(json!({})))
+}
+
+/// Changes what clients ask of it.
+async fn load(
+    State(sim): State<Arc<Sim>>,
+    Path(which): Path<String>,
+    Json(load): Json<Load>,
+) -> Done<Value> {
+    let node = find(&sim, &which)?;
+    node.traffic.lock().expect("no panic while held").set(load);
     Ok(Json(json!({})))
 }
 

@@ -311,6 +311,29 @@ impl Node {
             .await
     }
 
+    /// Where the node says that its metrics are, as in `http://10.0.0.1:9180/metrics`.
+    ///
+    /// # Errors
+    /// As for every call: [`Error`]; [`Error::Answer`] if it has none.
+    pub async fn metrics_url(&self) -> Result<String, Error> {
+        let port = self.setting("prometheus_port").await?;
+        let none = || Error::Answer {
+            attempt: "tell where its metrics are".to_owned(),
+            cause: format!("prometheus_port is {port}"),
+        };
+        let number = port.as_u64().filter(|port| *port > 0).ok_or_else(none)?;
+        let address = self.setting("prometheus_address").await?;
+        let own = reqwest::Url::parse(self.api()).ok();
+        let own = own.and_then(|url| url.host_str().map(str::to_owned));
+        let host = match address.as_str() {
+            // It listens on all addresses, so also on the one where its API answers.
+            None | Some("" | "0.0.0.0" | "::") => own.ok_or_else(none)?,
+            Some(address) if address.contains(':') => format!("[{address}]"),
+            Some(address) => address.to_owned(),
+        };
+        Ok(format!("http://{host}:{number}/metrics"))
+    }
+
     /// The node's data directory: the first, should there be several.
     ///
     /// # Errors

@@ -198,17 +198,13 @@ mod tests {
             secret_access_key: Some(SeaweedFs::SECRET_KEY.into()),
             ..S3Settings::default()
         };
+        let budget = Budget::new(64, 8, Arc::default());
         let connector = http::Connector {
             client: http::client()?,
-            requests: Arc::default(),
+            budget: budget.clone(),
         };
         let clients = Clients::new(&settings, connector).await;
-        Ok(S3::new(
-            clients,
-            "backups",
-            "s3:backups".into(),
-            Budget::new(64, 8, Arc::default()),
-        ))
+        Ok(S3::new(clients, "backups", "s3:backups".into(), budget))
     }
 
     /// What only this server can tell: that it takes the condition seriously, in both kinds of copy.

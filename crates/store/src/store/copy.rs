@@ -37,12 +37,15 @@ impl Store {
         if self.is_copied(to, bytes).await? {
             return Ok(false);
         }
+        let (old, new) = (self.full(from), self.full(to));
         let copied = match &self.inner.backend {
-            Backend::Local(local) => local.copy_new(from, to, bytes).await,
+            Backend::Local(local) => local.copy_new(&old, &new, bytes).await,
             Backend::Remote(remote) if bytes > SMALL && remote.copies() => {
-                remote.copy_new(from, to, bytes).await
+                remote.copy_new(&old, &new, bytes).await
             }
-            Backend::S3(s3) if bytes > SMALL => Box::pin(s3.copy_new(from, to, bytes, step)).await,
+            Backend::S3(s3) if bytes > SMALL => {
+                Box::pin(s3.copy_new(&old, &new, bytes, step)).await
+            }
             Backend::Remote(_) | Backend::S3(_) => self.write_again(from, to, bytes).await,
         };
         match copied {
@@ -63,7 +66,9 @@ impl Store {
             None => Ok(false),
             Some(found) if found == bytes => Ok(true),
             Some(found) => match &self.inner.backend {
-                Backend::Remote(remote) => remote.settled(to, bytes).await.map(|()| true),
+                Backend::Remote(remote) => {
+                    remote.settled(&self.full(to), bytes).await.map(|()| true)
+                }
                 Backend::S3(_) | Backend::Local(_) => Err(torn(to, found, bytes)),
             },
         }

@@ -161,6 +161,9 @@ impl Course for Backup {
         if life.verdict.is_none() && self.phase == Phase::Balance && life.balancing.off() {
             self.begin_work();
         }
+        if self.phase == Phase::Work {
+            self.admit();
+        }
         let life = &self.life;
         if life.verdict.is_none() && self.phase == Phase::Work && self.slowest() == At::Dropped {
             self.begin_purge();

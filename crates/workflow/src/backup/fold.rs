@@ -119,14 +119,18 @@ impl Backup {
 impl Part {
     fn snapshot_taken(&mut self, now_ms: u64) -> Folded {
         match self.at {
-            At::Snapshot => self.go(At::Index, now_ms),
+            At::Snapshot => {
+                self.admitted = false;
+                self.go(At::Index, now_ms)
+            }
             At::Index | At::Upload | At::Stored | At::Sealed | At::Dropped => Folded::Known,
         }
     }
 
     fn indexed(&mut self, plan: &Indexed, now_ms: u64) -> Folded {
         match self.at {
-            At::Snapshot | At::Index => {}
+            At::Snapshot => self.admitted = false,
+            At::Index => {}
             At::Upload | At::Stored | At::Sealed | At::Dropped => return Folded::Known,
         }
         if plan.chunks > limit::PARTS {

@@ -39,6 +39,9 @@ impl Backup {
                 "no datacenter matches {globs}: the cluster has {dcs}"
             ));
         }
+        if let Some(objection) = self.no_such_dc() {
+            return Some(objection);
+        }
         if !found.uncovered.is_empty() {
             let ranges = found.uncovered.join("; ");
             return Some(format!(
@@ -54,6 +57,26 @@ impl Backup {
             "no location serves datacenter {dc}: add {dc}:<provider>:<bucket>, or a location without a \
              datacenter"
         ))
+    }
+
+    /// Limits of datacenters that are not there, in which somebody might believe.
+    fn no_such_dc(&self) -> Option<String> {
+        let request = &self.spec.request;
+        let limits = [
+            ("rate_limit", &request.rate_limit),
+            ("snapshot_parallel", &request.snapshot_parallel),
+            ("upload_parallel", &request.upload_parallel),
+        ];
+        let dcs = self.life.ring.dcs();
+        limits.into_iter().find_map(|(name, limits)| {
+            let named = limits.iter().filter_map(|limit| limit.dc.as_deref());
+            let dc = named.into_iter().find(|dc| !dcs.contains_key(dc))?;
+            let known: Vec<&str> = dcs.keys().copied().collect();
+            let known = known.join(", ");
+            Some(format!(
+                "{name} names datacenter {dc}: the cluster has {known}"
+            ))
+        })
     }
 
     fn begin(&mut self, found: &Inspected) {
@@ -81,6 +104,7 @@ impl Part {
     fn new(now_ms: u64) -> Self {
         Self {
             at: At::Snapshot,
+            admitted: false,
             since_ms: now_ms,
             chunks: 0,
             stored: Bitmap::default(),

@@ -1,7 +1,8 @@
 //! The jobs of a backup.
 
 use protocol::{
-    DropSnapshot, Index, Inspect, Job, NodeId, Seal, SetBalancing, TakeSnapshot, Upload,
+    DcLimit, DropSnapshot, Index, Inspect, Job, NodeId, Pace, Seal, SetBalancing, TakeSnapshot,
+    Upload,
 };
 
 use super::Backup;
@@ -112,12 +113,18 @@ impl Backup {
             cluster,
             run,
             origin,
+            task,
             ..
         } = self.spec;
         let Some(part) = self.parts.get(&node) else {
             return Vec::new();
         };
         let location = self.location(node);
+        let request = &self.spec.request;
+        let pace = Pace {
+            rate_limit: DcLimit::serving(&request.rate_limit, self.dc(node)),
+            transfers: request.transfers,
+        };
         let job = |chunk| {
             Job::Upload(Upload {
                 cluster,
@@ -126,6 +133,9 @@ impl Backup {
                 node,
                 location: location.clone(),
                 chunk,
+                task: Some(task),
+                method: request.method,
+                pace,
             })
         };
         part.stored.missing(0..part.chunks).map(job).collect()

@@ -1,6 +1,8 @@
 //! The jobs of a restore.
 
-use protocol::{DcNodes, Inspect, Job, LoadBatch, NodeId, PlanRestore, PrepareNode, SetBalancing};
+use protocol::{
+    DcLimit, DcNodes, Inspect, Job, LoadBatch, NodeId, Pace, PlanRestore, PrepareNode, SetBalancing,
+};
 
 use super::Restore;
 use crate::{
@@ -116,8 +118,14 @@ impl Restore {
             cluster,
             run,
             origin,
+            task,
             ..
         } = self.spec;
+        let request = &self.spec.request;
+        let pace = Pace {
+            rate_limit: DcLimit::serving(&request.rate_limit, dc),
+            transfers: request.transfers,
+        };
         let Some(location) = self.home() else {
             return Vec::new();
         };
@@ -130,6 +138,8 @@ impl Restore {
                 dc,
                 location,
                 batch,
+                task: Some(task),
+                pace,
             })
         };
         self.missing(dc).map(job).collect()

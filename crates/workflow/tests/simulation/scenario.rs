@@ -56,6 +56,8 @@ pub(crate) struct Scenario {
     /// Nodes of each datacenter.
     pub(crate) dcs: Vec<u64>,
     pub(crate) tablets: bool,
+    /// How many nodes of a datacenter may be at work at once; 0 for all.
+    pub(crate) parallel: u32,
     pub(crate) faults: Faults,
 }
 
@@ -67,6 +69,7 @@ impl Scenario {
             work,
             dcs: dcs.to_vec(),
             tablets,
+            parallel: 0,
             faults,
         }
     }
@@ -107,10 +110,12 @@ impl Scenario {
             purge_blocked: rate(5_000),
             stop: rate(20),
         };
+        let parallel = u32::from(chance.below(3) == 0);
         Self {
             work,
             dcs,
             tablets,
+            parallel,
             faults,
         }
     }

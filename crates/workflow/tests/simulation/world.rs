@@ -5,8 +5,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use protocol::{
-    BackupRequest, ClusterId, DeleteRequest, Event, Fact, Job, Method, NodeId, RestoreRequest,
-    RunId, SnapshotTag, TaskId, ValidateRequest, WorkerKind, subject,
+    BackupRequest, ClusterId, DcLimit, DeleteRequest, Event, Fact, Job, Method, NodeId,
+    RestoreRequest, RunId, SnapshotTag, TaskId, ValidateRequest, WorkerKind, subject,
 };
 use uuid::Uuid;
 use workflow::{BackupSpec, Errand, ErrandSpec, RestoreSpec, Run, Spec};
@@ -212,8 +212,14 @@ impl World {
         };
         match self.scenario.work {
             Work::Backup => {
+                let limit = DcLimit {
+                    dc: None,
+                    limit: self.scenario.parallel,
+                };
                 let request = BackupRequest {
                     location,
+                    snapshot_parallel: vec![limit.clone()],
+                    upload_parallel: vec![limit],
                     ..BackupRequest::default()
                 };
                 let (tag, cluster_name) = (tag(), "test".to_owned());
@@ -256,6 +262,8 @@ impl World {
                     source_cluster: None,
                     keyspace: Vec::new(),
                     method: Method::Agent,
+                    rate_limit: Vec::new(),
+                    transfers: None,
                 };
                 Run::restore(RestoreSpec {
                     cluster,

@@ -63,6 +63,8 @@ pub(crate) fn restore_spec() -> RestoreSpec {
             source_cluster: None,
             keyspace: Vec::new(),
             method: Method::Agent,
+            rate_limit: Vec::new(),
+            transfers: None,
         },
         scout: node(1),
         started_ms: 1_000_000,

@@ -4,6 +4,7 @@ mod backup;
 mod case;
 mod errand;
 mod limits;
+mod parallel;
 mod restore;
 mod shape;
 mod tidy;
