@@ -1,6 +1,8 @@
 //! What all transfers of a process share: memory for buffers, requests in flight, disk readers, and
 //! how fast they may go.
 
+mod buffer;
+
 use std::{
     sync::{
         Arc,
@@ -9,9 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode, header};
-use memmap2::MmapMut;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
@@ -19,13 +19,11 @@ use crate::{
     flight::{Flight, InFlight},
     rate::Rate,
 };
+use buffer::Blocks;
+pub(crate) use buffer::{BLOCK, Buffer, LARGE};
 
 /// Bytes to a permit of the memory budget, so that a semaphore's `u32` is enough.
 const UNIT: u64 = 1024;
-
-/// From here on a buffer is mapped: given back to the system as soon as it is dropped, instead of
-/// staying in the allocator's arenas.
-const MAPPED: usize = 256 * 1024;
 
 /// Files read at once: more outstanding reads do not make a disk faster, but whoever else uses it
 /// slower.
@@ -41,6 +39,7 @@ pub(crate) struct Budget {
     requests: Flight,
     rate: Rate,
     readers: Arc<Semaphore>,
+    blocks: Arc<Blocks>,
     units: u32,
     peak: Arc<AtomicU32>,
     counted: Arc<Requests>,
@@ -48,7 +47,16 @@ pub(crate) struct Budget {
 
 /// Memory in use, until dropped.
 #[derive(Debug)]
-pub(crate) struct Share(#[expect(dead_code, reason = "held for its drop")] OwnedSemaphorePermit);
+pub(crate) struct Share(OwnedSemaphorePermit);
+
+impl Share {
+    /// Takes `bytes` out of it, or what there is.
+    fn split(&mut self, bytes: usize) -> Option<Self> {
+        let units = (bytes as u64).div_ceil(UNIT);
+        let units = usize::try_from(units).unwrap_or(usize::MAX);
+        self.0.split(units.min(self.0.num_permits())).map(Self)
+    }
+}
 
 impl Budget {
     pub(crate) fn new(memory_mb: u32, requests: u32, counted: Arc<Requests>) -> Self {
@@ -58,6 +66,7 @@ impl Budget {
             requests: Flight::new(requests),
             rate: Rate::new(),
             readers: Arc::new(Semaphore::new(DISK_READERS)),
+            blocks: Arc::default(),
             units,
             peak: Arc::default(),
             counted,
@@ -92,13 +101,28 @@ impl Budget {
         Share(permit)
     }
 
-    /// Waits for memory and makes a buffer of it.
+    /// Waits for memory and makes buffers of it, of at least `bytes` together.
+    pub(crate) async fn buffers(&self, bytes: usize) -> Vec<Buffer> {
+        let share = self.memory(buffer::size(bytes) as u64).await;
+        let buffers = buffer::cut(bytes, Some(share), &self.blocks);
+        self.blocks.trim(self.free());
+        buffers
+    }
+
+    /// As [`Self::buffers`], of memory that the caller has taken already, and holds for as long.
+    pub(crate) fn covered(&self, bytes: usize) -> Vec<Buffer> {
+        buffer::cut(bytes, None, &self.blocks)
+    }
+
+    /// Waits for memory and makes one buffer of it, of at most [`BLOCK`] bytes.
     pub(crate) async fn buffer(&self, bytes: usize) -> Buffer {
-        let share = self.memory(bytes as u64).await;
-        Buffer {
-            _share: Some(share),
-            ..Buffer::covered(bytes)
-        }
+        let mut buffers = self.buffers(bytes.min(BLOCK)).await;
+        buffers.pop().expect("there is at least one")
+    }
+
+    /// Memory that nobody uses, in bytes.
+    fn free(&self) -> u64 {
+        self.memory.available_permits() as u64 * UNIT
     }
 
     /// Waits until `count` more requests may be in flight; at most all.
@@ -112,24 +136,39 @@ impl Budget {
         in_flight
     }
 
-    /// A store has answered. One that wants fewer requests (429, 503) gets fewer, and none for as long
-    /// as it says.
+    /// A request was tried; 0 is for no answer.
+    pub(crate) fn tried(&self, method: &Method, status: u16) {
+        self.counted.answered(method.as_str(), status);
+    }
+
+    /// A store asks for fewer requests (429 or 503), and for a pause, if it names one; or it does not
+    /// answer in time.
+    pub(crate) fn throttled(&self, retry_after: Option<Duration>) {
+        self.requests.throttled(retry_after);
+    }
+
+    /// A store did what it was asked for.
+    pub(crate) fn succeeded(&self) {
+        self.requests.succeeded();
+    }
+
+    /// A store has answered: what that means for the requests to come.
     pub(crate) fn answered(&self, method: &Method, status: StatusCode, headers: &HeaderMap) {
-        self.counted.answered(method.as_str(), status.as_u16());
+        self.tried(method, status.as_u16());
         match status {
             StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => {
-                self.requests.throttled(retry_after(headers));
+                self.throttled(retry_after(headers));
             }
-            status if status.is_success() => self.requests.succeeded(),
+            status if status.is_success() => self.succeeded(),
             _ => {}
         }
     }
 
     /// A store has not answered; one that was too `late` is asked for less.
     pub(crate) fn unanswered(&self, method: &Method, late: bool) {
-        self.counted.answered(method.as_str(), 0);
+        self.tried(method, 0);
         if late {
-            self.requests.throttled(None);
+            self.throttled(None);
         }
     }
 
@@ -158,60 +197,6 @@ impl Budget {
     }
 }
 
-/// Memory of the budget, zeroed. It goes back when the buffer is dropped, or the last clone of
-/// the [`Bytes`] made of it.
-#[derive(Debug)]
-pub(crate) struct Buffer {
-    space: Space,
-    bytes: usize,
-    _share: Option<Share>,
-}
-
-#[derive(Debug)]
-enum Space {
-    Heap(Vec<u8>),
-    Mapped(MmapMut),
-}
-
-impl Buffer {
-    /// A buffer whose memory the caller has taken already, and holds for as long.
-    pub(crate) fn covered(bytes: usize) -> Self {
-        let space = if bytes < MAPPED {
-            Space::Heap(vec![0; bytes])
-        } else {
-            MmapMut::map_anon(bytes).map_or_else(|_| Space::Heap(vec![0; bytes]), Space::Mapped)
-        };
-        Self {
-            space,
-            bytes,
-            _share: None,
-        }
-    }
-
-    /// The whole buffer, to be filled.
-    pub(crate) fn space(&mut self) -> &mut [u8] {
-        match &mut self.space {
-            Space::Heap(space) => space,
-            Space::Mapped(space) => space,
-        }
-    }
-
-    /// The first `bytes` of it, to be sent.
-    pub(crate) fn filled(mut self, bytes: usize) -> Bytes {
-        self.bytes = bytes.min(self.bytes);
-        Bytes::from_owner(self)
-    }
-}
-
-impl AsRef<[u8]> for Buffer {
-    fn as_ref(&self) -> &[u8] {
-        match &self.space {
-            Space::Heap(space) => &space[..self.bytes],
-            Space::Mapped(space) => &space[..self.bytes],
-        }
-    }
-}
-
 /// What `Retry-After` says, if it says it in seconds; no store gives a date.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?;
@@ -232,16 +217,37 @@ mod tests {
     #[tokio::test]
     async fn memory_comes_back_with_the_last_clone_of_a_body() {
         let budget = Budget::new(1, 1, Arc::default());
-        let mut buffer = budget.buffer(1024 * 1024).await;
-        buffer.space()[0] = 7;
-        let body = buffer.filled(3);
-        assert_eq!(&body[..], [7, 0, 0]);
+        let mut buffers = budget.buffers(1024 * 1024).await;
+        assert_eq!(buffers.len(), 4);
+        let mut buffer = buffers.pop().unwrap();
+        buffer.space()[..3].copy_from_slice(&[7, 0, 1]);
+        let body = buffer.filled(2);
+        assert_eq!(&body[..], [7, 0]);
         let clone = body.clone();
-        drop(body);
-        assert_eq!(budget.memory.available_permits(), 0);
+        drop((body, buffers));
+        assert_eq!(budget.memory.available_permits(), 768);
         drop(clone);
         assert_eq!(budget.memory.available_permits(), 1024);
         assert_eq!(budget.peak(), budget.bytes());
+    }
+
+    #[tokio::test]
+    async fn blocks_are_used_again_within_the_budget_and_given_back_at_the_end() {
+        let budget = Budget::new(1, 1, Arc::default());
+        let mut buffers = budget.buffers(4 * BLOCK).await;
+        buffers.truncate(1);
+        assert_eq!(budget.blocks.count(), (3, 1));
+        let more = budget.buffers(BLOCK + 1).await;
+        assert_eq!((more.len(), budget.blocks.count()), (2, (1, 3)));
+        // All that is left is taken by a little one: no block may be kept beside it.
+        drop(more);
+        let little = budget.buffer(LARGE - 1).await;
+        assert_eq!(budget.blocks.count(), (2, 1));
+        let rest = budget.buffers(2 * BLOCK).await;
+        assert_eq!(budget.blocks.count(), (0, 3));
+        drop((rest, little, buffers));
+        assert_eq!(budget.blocks.count(), (0, 0));
+        assert_eq!(budget.free(), budget.bytes());
     }
 
     #[tokio::test]

@@ -23,9 +23,6 @@ use crate::{
 /// Bytes fetched by one request, and the least that is worth another one beside it.
 const RANGE: u64 = 16 << 20;
 
-/// Bytes collected before they are written.
-const BLOCK: u64 = 1 << 20;
-
 /// Tries in a row that began and brought nothing.
 const TRIES: u32 = 5;
 
@@ -123,9 +120,9 @@ impl Fetch<'_> {
     /// One request. Gives what it broke off with, if it did once it had begun; that it could not
     /// begin is final, for it was tried often enough.
     async fn go_on(&self, progress: &mut Progress, end: u64) -> Result<Option<Error>, Error> {
-        let size = BLOCK.min(end - progress.next);
-        let size = usize::try_from(size).expect("a block fits into memory");
-        let mut buffer = self.store.budget().buffer(size).await;
+        let rest = usize::try_from(end - progress.next).unwrap_or(usize::MAX);
+        let mut buffer = self.store.budget().buffer(rest).await;
+        let size = buffer.space().len();
         let _request = self.store.budget().requests(1).await;
         let mut body = self.store.open(self.key, progress.next..end).await?;
         if body.total != self.bytes {
@@ -163,7 +160,7 @@ impl Fetch<'_> {
 
     async fn write(
         &self,
-        buffer: Buffer,
+        mut buffer: Buffer,
         filled: usize,
         progress: &mut Progress,
     ) -> Result<Buffer, Error> {
@@ -172,7 +169,7 @@ impl Fetch<'_> {
         let at = progress.next;
         let mut crc = std::mem::take(&mut progress.crc);
         let (buffer, crc) = blocking(move || {
-            let bytes = &buffer.as_ref()[..filled];
+            let bytes = &buffer.space()[..filled];
             crc.update(bytes);
             file.write_all_at(bytes, at).map(|()| (buffer, crc))
         })

@@ -1,16 +1,19 @@
-//! One HTTP client for all providers, and the hands of the AWS SDK on it.
+//! HTTP for all providers: a client with everything, and connections with nothing between them and
+//! payload, which are what S3's is sent by.
 //!
 //! HTTP/1.1 only: a server that offers HTTP/2 would get all transfers on one connection. Proxies
 //! and CA certificates are taken from the usual environment variables.
 
+mod body;
+mod dial;
+mod pool;
+mod trust;
+
 use std::{
-    convert::Infallible,
-    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    task::{Context, Poll},
     time::Duration,
 };
 
@@ -27,10 +30,12 @@ use aws_smithy_runtime_api::{
     shared::IntoShared,
 };
 use aws_smithy_types::body::SdkBody;
-use bytes::Bytes;
-use http_body::{Body, Frame, SizeHint};
 
 use crate::{Error, budget::Budget, error::chain};
+
+pub(crate) use body::Outgoing;
+pub(crate) use dial::Dialer;
+pub(crate) use pool::{Answer, Failure, Pool};
 
 /// To reach a server at all.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -38,36 +43,35 @@ const CONNECT: Duration = Duration::from_secs(5);
 /// Within which something has to move.
 pub(crate) const STALL: Duration = Duration::from_secs(60);
 
-/// What a body is handed over in, and so the grain at which it is seen to move.
-const SLICE: usize = 256 * 1024;
+/// How often an idle connection is asked whether it is there still.
+const KEEP_ALIVE: Duration = Duration::from_secs(30);
 
-/// The client for all stores.
-///
-/// `AWS_CA_BUNDLE` adds to the system's certificates (`SSL_CERT_FILE`, `SSL_CERT_DIR`).
-pub(crate) fn client() -> Result<reqwest::Client, Error> {
-    let mut builder = reqwest::Client::builder()
-        .http1_only()
-        .connect_timeout(CONNECT)
-        .tcp_keepalive(Duration::from_secs(30))
-        .redirect(reqwest::redirect::Policy::none());
-    if let Some(path) = std::env::var_os("AWS_CA_BUNDLE").filter(|path| !path.is_empty()) {
-        let path = std::path::PathBuf::from(path);
-        let wrong =
-            |cause: String| Error::Settings(format!("AWS_CA_BUNDLE={}: {cause}", path.display()));
-        let pem = std::fs::read(&path).map_err(|e| wrong(e.to_string()))?;
-        let more = reqwest::Certificate::from_pem_bundle(&pem).map_err(|e| wrong(chain(&e)))?;
-        builder = builder.tls_certs_merge(more);
-    }
-    builder
-        .build()
-        .map_err(|e| Error::Settings(format!("HTTP client: {}", chain(&e))))
-}
-
-/// What the AWS SDK sends its requests with.
+/// What the AWS SDK sends its requests with, and `opendal`; and what opens connections for others.
 #[derive(Clone, Debug)]
 pub(crate) struct Connector {
     pub(crate) client: reqwest::Client,
+    pub(crate) dialer: Dialer,
     pub(crate) budget: Budget,
+}
+
+impl Connector {
+    /// The one for all stores.
+    pub(crate) fn new(budget: Budget) -> Result<Self, Error> {
+        let tls = trust::tls()?;
+        let client = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls.clone())
+            .http1_only()
+            .connect_timeout(CONNECT)
+            .tcp_keepalive(KEEP_ALIVE)
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .map_err(|e| Error::Settings(format!("HTTP client: {}", chain(&e))))?;
+        Ok(Self {
+            client,
+            dialer: Dialer::new(tls),
+            budget,
+        })
+    }
 }
 
 impl HttpClient for Connector {
@@ -151,48 +155,6 @@ impl Pulse {
             }
             seen = now;
         }
-    }
-}
-
-/// A body that can be sent again, and whose every slice is a beat of `pulse`.
-pub(crate) fn body(bytes: Bytes, pulse: &Pulse) -> SdkBody {
-    let pulse = pulse.clone();
-    SdkBody::retryable(move || {
-        SdkBody::from_body_1_x(Slices {
-            rest: bytes.clone(),
-            pulse: pulse.clone(),
-        })
-    })
-}
-
-struct Slices {
-    rest: Bytes,
-    pulse: Pulse,
-}
-
-impl Body for Slices {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        if self.rest.is_empty() {
-            return Poll::Ready(None);
-        }
-        self.pulse.beat();
-        let next = SLICE.min(self.rest.len());
-        let slice = self.rest.split_to(next);
-        Poll::Ready(Some(Ok(Frame::data(slice))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.rest.is_empty()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.rest.len() as u64)
     }
 }
 

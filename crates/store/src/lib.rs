@@ -6,8 +6,8 @@
 //!
 //! # Promises
 //! * An object is seen under its key whole or not at all, whatever dies when.
-//! * Storing a file reads it once. Its CRC-32 is computed on the way and, on S3, checked by the
-//!   server with every request.
+//! * Storing a file reads it once, past the page cache if it is large, and leaves nothing of it there.
+//!   Its CRC-32 is computed on the way and, on S3, checked by the server with every request.
 //! * Buffers stay below `memory_mb` for the whole process, whatever the number and size of files;
 //!   requests in flight stay below `requests`.
 //! * Nothing waits for ever: connecting has 5 s, and a request in which nothing moves for 60 s to

@@ -114,13 +114,13 @@ impl Local {
 
     pub(crate) async fn put(&self, key: &str, body: Bytes) -> Result<(), Error> {
         let draft = self.draft(key).await?;
-        draft.write(body).await?;
+        draft.write(vec![body]).await?;
         draft.publish().await
     }
 
     pub(crate) async fn put_new(&self, key: &str, body: Bytes) -> Result<bool, Error> {
         let draft = self.draft(key).await?;
-        draft.write(body).await?;
+        draft.write(vec![body]).await?;
         draft.publish_new().await
     }
 
@@ -137,7 +137,7 @@ impl Local {
         let mut crc = Hasher::new();
         for range in part::cut(bytes, PIECE) {
             let piece = source.read(range, &self.budget).await?;
-            let written = piece.body.len() as u64;
+            let written = piece.bytes();
             crc.combine(&piece.crc);
             draft.write(piece.body).await?;
             moved(written);
@@ -292,9 +292,9 @@ struct Draft<'a> {
 }
 
 impl Draft<'_> {
-    async fn write(&self, body: Bytes) -> Result<(), Error> {
+    async fn write(&self, body: Vec<Bytes>) -> Result<(), Error> {
         let file = Arc::clone(&self.file);
-        blocking(move || (&*file).write_all(&body))
+        blocking(move || body.iter().try_for_each(|bytes| (&*file).write_all(bytes)))
             .await
             .map_err(|e| self.failed(e))
     }

@@ -17,16 +17,16 @@ use std::{
 use bytes::Bytes;
 use crc32fast::Hasher;
 use futures::{StreamExt, TryStreamExt, future, stream};
-use opendal::{ErrorKind, OperationContext, Operator, Writer, layers, services};
+use opendal::{Buffer, ErrorKind, OperationContext, Operator, Writer, layers, services};
 
 use crate::{
     AzureSettings, Error, GcsSettings, Moved, Object,
-    budget::{Budget, Buffer},
+    budget::Budget,
     error::Attempt,
     http::{Connector, STALL},
     part,
     requests::Counted,
-    source::{Piece, Source},
+    source::{self, Piece, Source},
     store::{Body, Objects},
     time::since_1970,
 };
@@ -161,9 +161,9 @@ impl Remote {
         }
     }
 
-    pub(crate) async fn put(&self, key: &str, body: Bytes) -> Result<(), Error> {
+    pub(crate) async fn put(&self, key: &str, body: impl Into<Buffer>) -> Result<(), Error> {
         let _request = self.budget.requests(1).await;
-        let written = self.operator.write(key, body).await;
+        let written = self.operator.write(key, body.into()).await;
         let written = written.map_err(|e| explain(&self.attempt("write", key), &e));
         written.map(drop)
     }
@@ -209,14 +209,13 @@ impl Remote {
             limit: part::largest(memory / 3),
             hint: "an upload has at most 10000 parts, and three must fit into memory_mb: raise it",
         })?;
-        let source = Source::open(path, bytes).await?;
         if bytes > part.max(self.single) {
+            let source = Source::open(path, bytes).await?;
             return self.put_parts(key, &source, part, expect, moved).await;
         }
-        let Piece { body, crc } = source.read(0..bytes, &self.budget).await?;
-        source.unchanged()?;
+        let Piece { body, crc } = source::whole(path, bytes, &self.budget).await?;
         let crc32 = crc.finalize();
-        source.verify(crc32, expect)?;
+        source::verify(path, crc32, expect)?;
         self.put(key, body).await?;
         moved(bytes);
         Ok(Moved { bytes, crc32 })
@@ -271,8 +270,9 @@ impl Remote {
         let mut crc = Hasher::new();
         for range in part::cut(source.bytes(), part) {
             let bytes = range.end - range.start;
-            let buffer = Buffer::covered(usize::try_from(bytes).expect("parts fit into memory"));
-            let piece = source.fill(range, buffer, &self.budget).await?;
+            let length = usize::try_from(bytes).expect("parts fit into memory");
+            let buffers = self.budget.covered(length);
+            let piece = source.fill(range, buffers, &self.budget).await?;
             crc.combine(&piece.crc);
             let written = writer.write(piece.body).await;
             written.map_err(|e| explain(&self.attempt("write", key), &e))?;

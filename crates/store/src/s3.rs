@@ -3,31 +3,32 @@
 mod client;
 mod copy;
 mod error;
+mod keys;
 mod pages;
+mod payload;
+mod read;
+mod sign;
+mod target;
 mod upload;
 
-use std::{ops::Range, sync::Arc};
+use std::sync::Arc;
 
 use aws_sdk_s3::{
     Client,
-    operation::get_object::GetObjectOutput,
     primitives::ByteStream,
-    types::{ChecksumMode, Delete, ObjectIdentifier},
+    types::{Delete, ObjectIdentifier},
 };
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
+use tokio::sync::OnceCell;
 
-use crate::{
-    Error, Object,
-    budget::Budget,
-    error::Attempt,
-    http::{Pulse, STALL, Stalled},
-    store::{Body, Objects},
-};
+use crate::{Error, Object, budget::Budget, error::Attempt, store::Objects};
 
 pub(crate) use client::Clients;
 use error::{explain, is_missing, precondition_failed};
 use pages::Pages;
+use payload::{Ask, What};
+use target::Target;
 
 /// Keys one request may delete.
 const DELETED_AT_ONCE: usize = 1_000;
@@ -40,6 +41,7 @@ const DELETIONS: usize = 4;
 pub(crate) struct S3 {
     clients: Clients,
     bucket: String,
+    target: Arc<OnceCell<Target>>,
     place: Arc<str>,
     budget: Budget,
 }
@@ -47,6 +49,7 @@ pub(crate) struct S3 {
 impl S3 {
     pub(crate) fn new(clients: Clients, bucket: &str, place: Arc<str>, budget: Budget) -> Self {
         Self {
+            target: clients.target(bucket),
             clients,
             bucket: bucket.to_owned(),
             place,
@@ -70,31 +73,23 @@ impl S3 {
     /// Stores `body`, checked by its CRC-32.
     pub(crate) async fn put(&self, key: &str, body: Bytes) -> Result<(), Error> {
         let crc = crc32fast::hash(&body);
-        self.put_checked(key, body, crc).await
+        self.put_checked(key, &[body], crc).await
     }
 
     /// As [`Self::put`], where the checksum is known already.
-    async fn put_checked(&self, key: &str, body: Bytes, crc: u32) -> Result<(), Error> {
+    async fn put_checked(&self, key: &str, body: &[Bytes], crc: u32) -> Result<(), Error> {
         let attempt = self.attempt("write", key);
         let _request = self.budget.requests(1).await;
-        let pulse = Pulse::default();
-        let mut sending = self
-            .clients
-            .data
-            .put_object()
-            .bucket(&self.bucket)
-            .key(key)
-            .content_length(length(&body))
-            .checksum_crc32(error::checksum(crc))
-            .body(self.clients.body(body, &pulse))
-            .customize();
-        if !self.clients.sign_payload() {
-            sending = sending.disable_payload_signing();
-        }
-        match pulse.watch(STALL, sending.send()).await {
-            Ok(sent) => sent.map(drop).map_err(|e| explain(&attempt, &e)),
-            Err(Stalled) => Err(attempt.unavailable(Stalled::CAUSE)),
-        }
+        let crc = error::checksum(crc);
+        let what = What::Put {
+            query: "",
+            body,
+            crc: &crc,
+        };
+        let answer = self.ask(&attempt, &Ask { key, what }).await;
+        let mut answer = answer.map_err(|fault| fault.error)?;
+        answer.finish().await;
+        Ok(())
     }
 
     /// Stores `body` unless the key is taken; `false` if it is.
@@ -121,58 +116,10 @@ impl S3 {
                 if self.bytes(key).await?.is_some() {
                     return Ok(false);
                 }
-                self.put_checked(key, body, crc).await.map(|()| true)
+                self.put_checked(key, &[body], crc).await.map(|()| true)
             }
             Err(e) => Err(explain(&attempt, &e)),
         }
-    }
-
-    /// Begins to read a whole object; the caller holds a request of the budget.
-    pub(crate) async fn get(&self, key: &str) -> Result<Body, Error> {
-        let attempt = self.attempt("read", key);
-        let sent = self
-            .control()
-            .get_object()
-            .bucket(&self.bucket)
-            .key(key)
-            .checksum_mode(ChecksumMode::Enabled)
-            .send()
-            .await;
-        let output = sent.map_err(|e| explain(&attempt, &e))?;
-        let total = output.content_length.unwrap_or_default();
-        Ok(body(key, &self.place, unsigned(total), output))
-    }
-
-    /// Begins to read a part of an object; what lies behind its end is left out. The caller holds a
-    /// request of the budget.
-    pub(crate) async fn open(&self, key: &str, range: Range<u64>) -> Result<Body, Error> {
-        let attempt = self.attempt("read", key);
-        let sent = self
-            .control()
-            .get_object()
-            .bucket(&self.bucket)
-            .key(key)
-            .range(format!("bytes={}-{}", range.start, range.end - 1))
-            .send()
-            .await;
-        let output = match sent {
-            Ok(output) => output,
-            Err(e) if error::out_of_range(&e) => {
-                let found = self.head(key).await?;
-                let found = found.ok_or_else(|| attempt.not_found())?;
-                return Err(Error::Torn {
-                    what: key.to_owned(),
-                    found,
-                    expected: range.end,
-                });
-            }
-            Err(e) => return Err(explain(&attempt, &e)),
-        };
-        let total = output.content_range.as_deref().and_then(total_of);
-        let total = total.ok_or_else(|| {
-            attempt.refused("the answer to a request for a range names no range".to_owned())
-        })?;
-        Ok(body(key, &self.place, total, output))
     }
 
     /// All objects whose keys begin with `prefix`, in the order of their keys.
@@ -339,40 +286,7 @@ impl S3 {
     }
 }
 
-fn body(key: &str, place: &Arc<str>, total: u64, output: GetObjectOutput) -> Body {
-    let (key, place) = (key.to_owned(), Arc::clone(place));
-    let chunks = stream::try_unfold(output.body, move |mut body| {
-        let (key, place) = (key.clone(), Arc::clone(&place));
-        async move {
-            match body.try_next().await {
-                Ok(chunk) => Ok(chunk.map(|chunk| (chunk, body))),
-                Err(e) => {
-                    let attempt = Attempt {
-                        action: "read",
-                        key: &key,
-                        place: &place,
-                    };
-                    Err(attempt.unavailable(crate::error::chain(&e)))
-                }
-            }
-        }
-    });
-    Body {
-        total,
-        stream: chunks.boxed(),
-    }
-}
-
-/// `1234` of `bytes 0-99/1234`.
-fn total_of(content_range: &str) -> Option<u64> {
-    content_range.rsplit_once('/')?.1.parse().ok()
-}
-
 /// Lengths are never negative, whatever their type says.
 fn unsigned(bytes: i64) -> u64 {
     u64::try_from(bytes).unwrap_or_default()
-}
-
-fn length(body: &Bytes) -> i64 {
-    i64::try_from(body.len()).expect("no body is that long")
 }

@@ -1,52 +1,105 @@
 //! A local file as it is sent: read once, in pieces, each with its CRC-32.
+//!
+//! # Promises
+//! * The page cache, which is the database's, is afterwards as it was before: large files are read
+//!   past it where the file system lets us; what was read of others is dropped from it.
+//! * No more than a few reads are under way at the disk at once, none of them large: whoever else
+//!   uses it waits for them.
+
+mod read;
 
 use std::{
-    fs::File,
     io,
-    num::NonZeroU64,
     ops::Range,
-    os::unix::fs::FileExt,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use bytes::Bytes;
 use crc32fast::Hasher;
-use rustix::fs::Advice;
 
 use crate::{
     Error,
-    budget::{Budget, Buffer},
+    budget::{BLOCK, Budget, Buffer, LARGE},
 };
+use read::Reader;
 
-/// Bytes of one read: fits a core's cache, so that hashing finds what reading brought.
-const STEP: usize = 256 * 1024;
+/// Bytes of one trip to a thread that may block, so that what limits reads can act in the middle of
+/// a large file.
+const TRIP: usize = 1 << 20;
 
 /// A file of known length, open for reading.
 #[derive(Clone, Debug)]
 pub(crate) struct Source {
-    file: Arc<File>,
+    reader: Arc<Reader>,
     path: PathBuf,
     bytes: u64,
 }
 
 /// A piece of a file.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Piece {
-    pub(crate) body: Bytes,
+    /// Its bytes, in order.
+    pub(crate) body: Vec<Bytes>,
     /// Of `body` alone; `finalize` gives the checksum, `combine` that of pieces in order.
     pub(crate) crc: Hasher,
+}
+
+/// Reads a file, which must have `bytes` bytes and keep them meanwhile, into memory of the budget.
+pub(crate) async fn whole(path: &Path, bytes: u64, budget: &Budget) -> Result<Piece, Error> {
+    if bytes < LARGE as u64 {
+        return small(path, bytes, budget).await;
+    }
+    let source = Source::open(path, bytes).await?;
+    let piece = source.read(0..bytes, budget).await?;
+    source.unchanged()?;
+    Ok(piece)
+}
+
+/// As [`whole`], all in one trip.
+async fn small(path: &Path, bytes: u64, budget: &Budget) -> Result<Piece, Error> {
+    let buffers = budget.buffers(size(bytes)).await;
+    let turn = budget.reader().await;
+    budget.pace(bytes).await;
+    let path = path.to_owned();
+    blocking(move || {
+        let _turn = turn;
+        let reader = Reader::small(&path).map_err(|e| Error::local("open", &path, e))?;
+        let mut piece = Piece::default();
+        let done = piece.extend(&reader, buffers, 0..bytes);
+        let found = done.and_then(|()| match piece.bytes() {
+            all if all == bytes => reader.bytes(),
+            some => Ok(some),
+        });
+        match found.map_err(|e| Error::local("read", &path, e))? {
+            found if found == bytes => Ok(piece),
+            found => Err(torn(&path, found, bytes)),
+        }
+    })
+    .await
+}
+
+/// Compares the CRC-32 of a file with the one expected, if any.
+pub(crate) fn verify(path: &Path, found: u32, expected: Option<u32>) -> Result<(), Error> {
+    match expected {
+        Some(expected) if expected != found => Err(Error::Corrupt {
+            path: path.to_owned(),
+            found,
+            expected,
+        }),
+        _ => Ok(()),
+    }
 }
 
 impl Source {
     /// Opens `path`, which must have `bytes` bytes.
     pub(crate) async fn open(path: &Path, bytes: u64) -> Result<Self, Error> {
         let owned = path.to_owned();
-        let file = blocking(move || File::open(owned))
+        let reader = blocking(move || Reader::large(&owned))
             .await
             .map_err(|e| Error::local("open", path, e))?;
         let source = Self {
-            file: Arc::new(file),
+            reader: Arc::new(reader),
             path: path.to_owned(),
             bytes,
         };
@@ -61,99 +114,98 @@ impl Source {
 
     /// Fails if the file's length is not what it should be (any more).
     pub(crate) fn unchanged(&self) -> Result<(), Error> {
-        let meta = self.file.metadata();
-        let found = meta.map_err(|e| Error::local("read", &self.path, e))?.len();
+        let found = self.reader.bytes();
+        let found = found.map_err(|e| Error::local("read", &self.path, e))?;
         if found == self.bytes {
             return Ok(());
         }
-        Err(self.torn(found))
+        Err(torn(&self.path, found, self.bytes))
     }
 
     /// Compares the CRC-32 of all pieces with the one expected, if any.
     pub(crate) fn verify(&self, found: u32, expected: Option<u32>) -> Result<(), Error> {
-        match expected {
-            Some(expected) if expected != found => Err(Error::Corrupt {
-                path: self.path.clone(),
-                found,
-                expected,
-            }),
-            _ => Ok(()),
-        }
+        verify(&self.path, found, expected)
     }
 
-    /// Reads one piece into memory of the budget. The kernel is told to forget it afterwards: it
-    /// won't be read again, and the page cache is the database's.
+    /// Reads one piece, which begins at a multiple of 4 KiB, into memory of the budget.
     pub(crate) async fn read(&self, range: Range<u64>, budget: &Budget) -> Result<Piece, Error> {
-        let bytes = usize::try_from(range.end - range.start).expect("pieces fit into memory");
-        let buffer = budget.buffer(bytes).await;
-        self.fill(range, buffer, budget).await
+        let buffers = budget.buffers(size(range.end - range.start)).await;
+        self.fill(range, buffers, budget).await
     }
 
-    /// As [`Self::read`], into a buffer as large as the range.
+    /// As [`Self::read`], into buffers that hold the range.
     pub(crate) async fn fill(
         &self,
         range: Range<u64>,
-        mut buffer: Buffer,
+        buffers: Vec<Buffer>,
         budget: &Budget,
     ) -> Result<Piece, Error> {
-        let bytes = buffer.space().len();
-        let turn = budget.reader().await;
-        budget.pace(bytes as u64).await;
-        let file = Arc::clone(&self.file);
-        let start = range.start;
-        let (buffer, crc, read) = blocking(move || {
-            let _turn = turn;
-            let (crc, read) = fill(&file, buffer.space(), start)?;
-            forget(&file, start, read);
-            Ok((buffer, crc, read))
-        })
-        .await
-        .map_err(|e| Error::local("read", &self.path, e))?;
-        if read < bytes {
-            return Err(self.torn(start + read as u64));
-        }
-        Ok(piece(buffer, bytes, crc))
-    }
-
-    fn torn(&self, found: u64) -> Error {
-        Error::Torn {
-            what: self.path.display().to_string(),
-            found,
-            expected: self.bytes,
-        }
-    }
-}
-
-fn piece(buffer: Buffer, bytes: usize, crc: Hasher) -> Piece {
-    Piece {
-        body: buffer.filled(bytes),
-        crc,
-    }
-}
-
-/// Fills `space` from `start` on, hashing on the way; less is read only at the file's end.
-fn fill(file: &File, space: &mut [u8], start: u64) -> io::Result<(Hasher, usize)> {
-    let mut crc = Hasher::new();
-    let mut done = 0;
-    while done < space.len() {
-        let end = (done + STEP).min(space.len());
-        match file.read_at(&mut space[done..end], start + done as u64) {
-            Ok(0) => break,
-            Ok(read) => {
-                crc.update(&space[done..done + read]);
-                done += read;
+        // One turn for all of it: of pieces that are read by turns, all are full at the same time,
+        // and then nobody reads while they are sent.
+        let mut turn = budget.reader().await;
+        let mut piece = Piece::default();
+        let mut buffers = buffers.into_iter();
+        let mut at = range.start;
+        while at < range.end {
+            let some: Vec<_> = buffers.by_ref().take(TRIP / BLOCK).collect();
+            let reader = Arc::clone(&self.reader);
+            let whole = range.clone();
+            budget.pace((range.end - at).min(TRIP as u64)).await;
+            (piece, turn) = blocking(move || {
+                piece.extend(&reader, some, at..whole.end)?;
+                if whole.start + piece.bytes() == whole.end {
+                    reader.forget(whole);
+                }
+                Ok((piece, turn))
+            })
+            .await
+            .map_err(|e| Error::local("read", &self.path, e))?;
+            let reached = range.start + piece.bytes();
+            let due = (at + TRIP as u64).min(range.end);
+            if reached < due {
+                return Err(torn(&self.path, reached, self.bytes));
             }
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(e),
+            at = reached;
         }
+        Ok(piece)
     }
-    Ok((crc, done))
 }
 
-/// Only advice: a file system that does not take it is none the worse.
-fn forget(file: &File, start: u64, bytes: usize) {
-    if let Some(bytes) = NonZeroU64::new(bytes as u64) {
-        let _ = rustix::fs::fadvise(file, start, Some(bytes), Advice::DontNeed);
+impl Piece {
+    /// Its length in bytes.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.body.iter().map(|bytes| bytes.len() as u64).sum()
+    }
+
+    /// Reads what comes next, as much as fits into `buffers`; less only at the file's end.
+    fn extend(
+        &mut self,
+        reader: &Reader,
+        buffers: Vec<Buffer>,
+        range: Range<u64>,
+    ) -> io::Result<()> {
+        let mut at = range.start;
+        for mut buffer in buffers {
+            let rest = range.end - at;
+            let space = buffer.space();
+            let most = usize::try_from(rest).map_or(space.len(), |rest| rest.min(space.len()));
+            let read = reader.fill(space, most, at, &mut self.crc)?;
+            self.body.push(buffer.filled(read));
+            at += read as u64;
+        }
+        Ok(())
+    }
+}
+
+fn size(bytes: u64) -> usize {
+    usize::try_from(bytes).expect("pieces fit into memory")
+}
+
+fn torn(path: &Path, found: u64, expected: u64) -> Error {
+    Error::Torn {
+        what: path.display().to_string(),
+        found,
+        expected,
     }
 }
 

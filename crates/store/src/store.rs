@@ -223,11 +223,11 @@ impl Store {
     pub async fn get(&self, key: &str) -> Result<Bytes, Error> {
         key::check(key)?;
         let _request = self.inner.budget.requests(1).await;
-        let key = self.full(key);
+        let full = self.full(key);
         let body = match &self.inner.backend {
-            Backend::S3(s3) => s3.get(&key).await?,
-            Backend::Remote(remote) => remote.get(&key).await?,
-            Backend::Local(local) => local.get(&key).await?,
+            Backend::S3(s3) => s3.get(&full).await?,
+            Backend::Remote(remote) => remote.get(&full).await?,
+            Backend::Local(local) => local.get(&full).await?,
         };
         self.collect(key, body.total, body).await
     }

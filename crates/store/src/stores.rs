@@ -8,7 +8,7 @@ use tokio::sync::{Mutex, OnceCell};
 use crate::{
     Error, Requests, Settings, Store,
     budget::Budget,
-    http::{self, Connector},
+    http::Connector,
     local::Local,
     remote::{self, Remote},
     s3::{Clients, S3},
@@ -57,10 +57,7 @@ impl Stores {
         settings.validate()?;
         let budget = Budget::new(settings.memory_mb, settings.requests, Arc::default());
         let shared = Shared {
-            http: Connector {
-                client: http::client()?,
-                budget: budget.clone(),
-            },
+            http: Connector::new(budget.clone())?,
             budget,
             s3: OnceCell::new(),
             settings,

@@ -1,7 +1,8 @@
-//! The SDK's clients: one for requests, one for payload.
+//! What all buckets share: the SDK's clients, keys, and connections for payload.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -12,24 +13,25 @@ use aws_sdk_s3::{
         Builder, Credentials, RequestChecksumCalculation, ResponseChecksumValidation,
         StalledStreamProtectionConfig, retry::RetryConfig,
     },
-    primitives::ByteStream,
 };
-use bytes::Bytes;
-use tokio::{runtime::Handle, task::JoinSet};
+use http::Uri;
+use tokio::{runtime::Handle, sync::OnceCell, task::JoinSet};
 
+use super::{keys::KeyRing, target::Target};
 use crate::{
-    S3Settings,
-    http::{self, Connector, Pulse, STALL},
+    Error, S3Settings,
+    error::Attempt,
+    http::{Connector, Pool, STALL},
 };
 
 /// Tries of one request, the first included.
-const TRIES: u32 = 5;
+pub(super) const TRIES: u32 = 5;
 
 /// The longest pause between tries.
 const PAUSE: Duration = Duration::from_secs(8);
 
 /// One try of a request without a large body.
-const TRY: Duration = Duration::from_secs(20);
+pub(super) const TRY: Duration = Duration::from_secs(20);
 
 /// The region that servers without regions go by.
 const USUAL_REGION: &str = "us-east-1";
@@ -39,17 +41,34 @@ const USUAL_REGION: &str = "us-east-1";
 pub(crate) struct Clients {
     /// Bounded in time as a whole.
     pub(super) control: Client,
-    /// Unbounded: whoever uses it watches its progress.
-    pub(super) data: Client,
-    sign_payload: bool,
-    tasks: Arc<Mutex<JoinSet<()>>>,
+    /// Unbounded: whoever uses it bounds it.
+    pub(super) unbounded: Client,
+    /// Whether bodies are part of the signature. If not, their CRC-32 in a signed header is.
+    pub(super) sign_payload: bool,
+    pub(super) keys: Arc<KeyRing>,
+    /// What sends payload.
+    pub(super) http: Connector,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    /// By bucket.
+    targets: Mutex<HashMap<String, Arc<OnceCell<Target>>>>,
+    /// By server.
+    pools: Mutex<HashMap<Uri, Arc<Pool>>>,
+    tasks: Mutex<JoinSet<()>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Clients {
     /// Credentials that the settings do not name are taken from the usual chain; where that finds
     /// none, the first request fails.
-    pub(crate) async fn new(settings: &S3Settings, connector: Connector) -> Self {
-        let base = base(settings, connector).await;
+    pub(crate) async fn new(settings: &S3Settings, http: Connector) -> Self {
+        let (base, keys) = base(settings, http.clone()).await;
         let bounded = TimeoutConfig::builder()
             .operation_timeout(STALL)
             .operation_attempt_timeout(TRY)
@@ -59,24 +78,33 @@ impl Clients {
         let client = |timeouts| Client::from_conf(base.clone().timeout_config(timeouts).build());
         Self {
             control: client(bounded),
-            data: client(unbounded),
+            unbounded: client(unbounded),
             sign_payload: settings.sign_payload,
-            tasks: Arc::default(),
+            keys: Arc::new(keys),
+            http,
+            shared: Arc::default(),
         }
     }
 
-    /// `bytes` as the body of a request; its progress is the beat of `pulse`.
-    pub(super) fn body(&self, bytes: Bytes, pulse: &Pulse) -> ByteStream {
-        if self.sign_payload {
-            // The signer has to see it in one piece, and then it moves unseen.
-            return ByteStream::from(bytes);
-        }
-        ByteStream::new(http::body(bytes, pulse))
+    /// Where a bucket is; not asked for yet. All who open it share the answer.
+    pub(super) fn target(&self, bucket: &str) -> Arc<OnceCell<Target>> {
+        let mut targets = lock(&self.shared.targets);
+        Arc::clone(targets.entry(bucket.to_owned()).or_default())
     }
 
-    /// Whether bodies are part of the signature. If not, their CRC-32 in a signed header is.
-    pub(super) fn sign_payload(&self) -> bool {
-        self.sign_payload
+    /// Finds out where a bucket is.
+    pub(super) async fn find(&self, bucket: &str, attempt: &Attempt<'_>) -> Result<Target, Error> {
+        Target::find(&self.control, bucket, attempt, |server| {
+            let mut pools = lock(&self.shared.pools);
+            if let Some(pool) = pools.get(&server) {
+                return Some(Arc::clone(pool));
+            }
+            let pool = Pool::new(self.http.dialer.clone(), server.clone())?;
+            let pool = Arc::new(pool);
+            pools.insert(server, Arc::clone(&pool));
+            Some(pool)
+        })
+        .await
     }
 
     /// Goes on with `work` when nobody waits for it.
@@ -85,13 +113,13 @@ impl Clients {
         let Ok(runtime) = Handle::try_current() else {
             return;
         };
-        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tasks = lock(&self.shared.tasks);
         while tasks.try_join_next().is_some() {}
         tasks.spawn_on(work, &runtime);
     }
 }
 
-async fn base(settings: &S3Settings, http: Connector) -> Builder {
+async fn base(settings: &S3Settings, http: Connector) -> (Builder, KeyRing) {
     let mut loader = aws_config::defaults(BehaviorVersion::latest()).http_client(http);
     let region = settings.region.clone();
     let region = region.or_else(|| settings.endpoint.as_ref().map(|_| USUAL_REGION.to_owned()));
@@ -108,10 +136,12 @@ async fn base(settings: &S3Settings, http: Connector) -> Builder {
     let retry = RetryConfig::standard()
         .with_max_attempts(TRIES)
         .with_max_backoff(PAUSE);
-    Builder::from(&loader.load().await)
+    let config = loader.load().await;
+    let builder = Builder::from(&config)
         .force_path_style(settings.path_style.unwrap_or(settings.endpoint.is_some()))
         .retry_config(retry)
         .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
         .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
-        .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
+        .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
+    (builder, KeyRing::new(config.credentials_provider()))
 }

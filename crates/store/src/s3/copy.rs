@@ -8,6 +8,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use super::{
     S3,
     error::{explain, is_missing, precondition_failed},
+    sign::encode,
     unsigned,
     upload::Upload,
 };
@@ -89,7 +90,7 @@ impl S3 {
         let _request = self.budget.requests(1).await;
         let sending = self
             .clients
-            .data
+            .unbounded
             .copy_object()
             .bucket(&self.bucket)
             .key(to)
@@ -142,7 +143,7 @@ impl S3 {
         let _request = self.budget.requests(1).await;
         let sending = self
             .clients
-            .data
+            .unbounded
             .upload_part_copy()
             .bucket(&self.bucket)
             .key(upload.key)
@@ -167,16 +168,7 @@ impl S3 {
 
     /// `<bucket>/<key>`, as a header takes it.
     fn source(&self, key: &str) -> String {
-        let mut source = format!("{}/", self.bucket);
-        for byte in key.bytes() {
-            match byte {
-                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => {
-                    source.push(char::from(byte));
-                }
-                _ => source.push_str(&format!("%{byte:02X}")),
-            }
-        }
-        source
+        format!("{}/{}", self.bucket, encode(key, true))
     }
 }
 
@@ -199,10 +191,7 @@ mod tests {
             ..S3Settings::default()
         };
         let budget = Budget::new(64, 8, Arc::default());
-        let connector = http::Connector {
-            client: http::client()?,
-            budget: budget.clone(),
-        };
+        let connector = http::Connector::new(budget.clone())?;
         let clients = Clients::new(&settings, connector).await;
         Ok(S3::new(clients, "backups", "s3:backups".into(), budget))
     }

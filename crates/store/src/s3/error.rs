@@ -39,11 +39,6 @@ pub(super) fn not_implemented<E: ProvideErrorMetadata>(error: &SdkError<E, HttpR
     code(error) == "NotImplemented" || status(error) == Some(501)
 }
 
-/// A range begins behind the object's end.
-pub(super) fn out_of_range<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> bool {
-    code(error) == "InvalidRange" || status(error) == Some(416)
-}
-
 /// There is no such object, as HEAD says it: without a body that could name the bucket.
 pub(super) fn is_missing<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> bool {
     code(error) != "NoSuchBucket" && status(error) == Some(404)
@@ -61,7 +56,8 @@ where
     match error {
         SdkError::ServiceError(_) => {
             let status = status(error);
-            by_code(attempt, code(error), status, words(error))
+            let words = words(error.code(), error.message(), status);
+            by_code(attempt, code(error), status, words)
         }
         SdkError::TimeoutError(_) => attempt.unavailable("no answer in time"),
         SdkError::DispatchFailure(failure) => match failure.as_connector_error() {
@@ -117,13 +113,13 @@ pub(super) fn by_code(
 }
 
 /// `<code>: <message> (HTTP <status>)`.
-fn words<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> String {
-    let mut words = match (error.code(), error.message()) {
+pub(super) fn words(code: Option<&str>, message: Option<&str>, status: Option<u16>) -> String {
+    let mut words = match (code, message) {
         (Some(code), Some(message)) => format!("{code}: {message}"),
         (Some(word), None) | (None, Some(word)) => word.to_owned(),
         (None, None) => "no reason given".to_owned(),
     };
-    if let Some(status) = status(error) {
+    if let Some(status) = status {
         words = format!("{words} (HTTP {status})");
     }
     words
@@ -133,13 +129,17 @@ fn words<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> String {
 fn connection(attempt: &Attempt<'_>, error: &ConnectorError) -> Error {
     let text = chain(error);
     if text.contains("credential") || text.contains("identity") {
-        // The source of credentials may be down as well as missing: worth another try.
-        return attempt.unavailable(format!(
-            "no credentials: set s3.access_key_id and s3.secret_access_key, or provide them by \
-             the environment, a profile or the instance ({text})"
-        ));
+        return no_credentials(attempt, &text);
     }
     attempt.unavailable(text)
+}
+
+/// Their source may be down as well as missing: worth another try.
+pub(super) fn no_credentials(attempt: &Attempt<'_>, text: &str) -> Error {
+    attempt.unavailable(format!(
+        "no credentials: set s3.access_key_id and s3.secret_access_key, or provide them by the \
+         environment, a profile or the instance ({text})"
+    ))
 }
 
 /// The causes of an error, without the SDK's own "service error".

@@ -10,24 +10,25 @@ use std::{
 use aws_sdk_s3::types::{ChecksumAlgorithm, CompletedMultipartUpload, CompletedPart};
 use crc32fast::Hasher;
 use futures::{StreamExt, TryStreamExt, stream};
+use http::header::ETAG;
 
 use super::{
     S3,
     error::{checksum, explain},
-    length,
+    payload::{Ask, What},
+    sign::encode,
 };
 use crate::{
     Error, Moved,
     budget::pause,
-    http::{Pulse, STALL, Stalled},
     part,
-    source::{Piece, Source},
+    source::{self, Piece, Source},
 };
 
 /// Assembling thousands of parts may take a server minutes.
 const ASSEMBLY: Duration = Duration::from_secs(300);
 
-/// Tries of one part by us, each of which is several of the SDK's.
+/// Tries of one part, each of which is several requests.
 const TRIES: u32 = 2;
 
 impl S3 {
@@ -45,15 +46,14 @@ impl S3 {
             limit: part::largest(self.budget.bytes()),
             hint: "an upload has at most 10000 parts, and each must fit into memory_mb: raise it",
         })?;
-        let source = Source::open(path, bytes).await?;
         if bytes > part {
+            let source = Source::open(path, bytes).await?;
             return self.put_parts(key, &source, part, expect, moved).await;
         }
-        let Piece { body, crc } = source.read(0..bytes, &self.budget).await?;
-        source.unchanged()?;
+        let Piece { body, crc } = source::whole(path, bytes, &self.budget).await?;
         let crc32 = crc.finalize();
-        source.verify(crc32, expect)?;
-        self.put_checked(key, body, crc32).await?;
+        source::verify(path, crc32, expect)?;
+        self.put_checked(key, &body, crc32).await?;
         moved(bytes);
         Ok(Moved { bytes, crc32 })
     }
@@ -175,29 +175,23 @@ impl Upload<'_> {
     async fn try_part(&self, piece: &Piece, number: i32) -> Result<CompletedPart, Error> {
         let attempt = self.s3.attempt("write", self.key);
         let crc = checksum(piece.crc.clone().finalize());
-        let clients = &self.s3.clients;
         let _request = self.s3.budget.requests(1).await;
-        let pulse = Pulse::default();
-        let mut sending = clients
-            .data
-            .upload_part()
-            .bucket(&self.s3.bucket)
-            .key(self.key)
-            .upload_id(&self.id)
-            .part_number(number)
-            .content_length(length(&piece.body))
-            .checksum_crc32(&crc)
-            .body(clients.body(piece.body.clone(), &pulse))
-            .customize();
-        if !clients.sign_payload() {
-            sending = sending.disable_payload_signing();
-        }
-        let sent = match pulse.watch(STALL, sending.send()).await {
-            Ok(sent) => sent.map_err(|e| explain(&attempt, &e))?,
-            Err(Stalled) => return Err(attempt.unavailable(Stalled::CAUSE)),
+        let query = format!("partNumber={number}&uploadId={}", encode(&self.id, false));
+        let what = What::Put {
+            query: &query,
+            body: &piece.body,
+            crc: &crc,
         };
+        let key = self.key;
+        let answer = self.s3.ask(&attempt, &Ask { key, what }).await;
+        let mut answer = answer.map_err(|fault| fault.error)?;
+        answer.finish().await;
+        let e_tag = answer.headers.get(ETAG).and_then(|tag| tag.to_str().ok());
+        let e_tag = e_tag.ok_or_else(|| {
+            attempt.refused("the answer to a part does not say which it is (no `ETag`)".to_owned())
+        })?;
         Ok(CompletedPart::builder()
-            .set_e_tag(sent.e_tag)
+            .e_tag(e_tag)
             .part_number(number)
             .checksum_crc32(crc)
             .build())
@@ -210,7 +204,7 @@ impl Upload<'_> {
         let sending = self
             .s3
             .clients
-            .data
+            .unbounded
             .complete_multipart_upload()
             .bucket(&self.s3.bucket)
             .key(self.key)
