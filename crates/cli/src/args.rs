@@ -15,6 +15,7 @@ use crate::{
         cluster::{self, ClusterVerb},
         completion::CompletionArgs,
         info::InfoArgs,
+        location::{self, LocationVerb},
         progress::ProgressArgs,
         restore::RestoreArgs,
         serve::ServiceArgs,
@@ -144,6 +145,9 @@ pub(crate) enum Running {
     /// Look into a bucket, and bring backups home, with nothing but the bucket
     #[command(subcommand, after_help = bucket::EXAMPLES)]
     Bucket(BucketVerb),
+    /// See whether a place is fit for backups
+    #[command(subcommand, after_help = location::EXAMPLES)]
+    Location(LocationVerb),
     /// Print a completion script for a shell
     Completion(CompletionArgs),
     /// Run the three workers beside a node, in one process

@@ -5,6 +5,7 @@ pub(crate) mod bucket;
 pub(crate) mod cluster;
 pub(crate) mod completion;
 pub(crate) mod info;
+pub(crate) mod location;
 pub(crate) mod progress;
 pub(crate) mod restore;
 pub(crate) mod serve;
@@ -42,6 +43,7 @@ pub(crate) fn run(output: Output, verb: &Running) -> ExitCode {
     use serve::Which;
     match verb {
         Running::Bucket(verb) => crate::finish(crate::wait(bucket::run(output, verb))),
+        Running::Location(verb) => crate::finish(crate::wait(location::run(output, verb))),
         Running::Completion(args) => completion::run(args),
         Running::Node(args) => serve::run(Which::Node, args),
         Running::Standalone(args) => serve::run(Which::Standalone, args),

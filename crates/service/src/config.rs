@@ -27,6 +27,8 @@ pub struct Config {
     pub uploader: UploaderConfig,
     /// The restore-worker's own.
     pub restore: RestoreConfig,
+    /// Threads and CPUs.
+    pub runtime: RuntimeConfig,
     /// Logs.
     pub log: LogConfig,
     /// Metrics and health.
@@ -175,6 +177,16 @@ impl Default for RestoreConfig {
     }
 }
 
+/// `runtime.*`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RuntimeConfig {
+    /// Threads that work at once; as many as there are CPUs when 0.
+    pub threads: usize,
+    /// CPUs that may be used, as in `0-3,8`; all when unset. Best those that the database leaves.
+    pub cpus: Option<String>,
+}
+
 /// `log.*`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -313,6 +325,13 @@ impl Config {
         ] {
             positive(key, usize::from(secs > 0))?;
         }
+        positive("uploader.safe_rate", self.uploader.safe_rate as usize)?;
+        if let Some(Err(reason)) = self.runtime.cpus.as_deref().map(crate::runtime::parse) {
+            return Err(ConfigError::Value {
+                key: "runtime.cpus",
+                reason,
+            });
+        }
         if self.restore.min_free_percent > 90 {
             return Err(ConfigError::Value {
                 key: "restore.min_free_percent",
@@ -427,6 +446,8 @@ mod tests {
             said("[uploader]\nslots = \"many\"")
         );
         assert!(said("[uploader]\nslots = 0").contains("THETIS_UPLOADER__SLOTS"));
+        let cpus = said("[runtime]\ncpus = \"many\"");
+        assert!(cpus.contains("THETIS_RUNTIME__CPUS") && cpus.contains("`many`"), "{cpus}");
         assert!(said("[scheduler]\nlocations = [\"ftp:x\"]").contains("ftp"));
         assert!(said("[node]\napi = \"localhost\"").contains("node.api"));
         assert!(
@@ -467,6 +488,8 @@ mod tests {
             "restore.transfers",
             "restore.rate_limit",
             "restore.min_free_percent",
+            "runtime.threads",
+            "runtime.cpus",
             "log.level",
             "log.format",
             "admin.listen",

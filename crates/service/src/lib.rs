@@ -21,6 +21,7 @@ mod connections;
 mod error;
 mod life;
 mod pacer;
+mod runtime;
 mod telemetry;
 mod telling;
 
@@ -28,7 +29,7 @@ pub use admin::{Health, Registry};
 pub use beside::{Beside, pause};
 pub use config::{
     AdminConfig, Config, ConfigError, LogConfig, LogFormat, NodeConfig, RestoreConfig,
-    SchedulerConfig, TelemetryConfig, TlsConfig, UploaderConfig, reference,
+    RuntimeConfig, SchedulerConfig, TelemetryConfig, TlsConfig, UploaderConfig, reference,
 };
 pub use error::{Chain, Error};
 pub use life::{Context, GRACE, main, serve};

@@ -10,7 +10,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use crate::{Chain, Config, Error, Health, Registry, admin, telemetry::Telemetry};
+use crate::{Chain, Config, Error, Health, Registry, admin, runtime, telemetry::Telemetry};
 
 /// How long a service may take to end. Below Kubernetes' 30 s.
 pub const GRACE: Duration = Duration::from_secs(25);
@@ -77,12 +77,9 @@ where
     S: FnOnce(Context) -> F,
     F: Future<Output = Result<(), Error>>,
 {
-    let runtime = match tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-    {
+    let runtime = match runtime::build(&config.runtime) {
         Ok(runtime) => runtime,
-        Err(error) => return refuse(&error),
+        Err(cause) => return refuse(&Error::new("starting threads by `runtime`", cause)),
     };
     runtime.block_on(async {
         let telemetry = match Telemetry::start(name, &config) {

@@ -33,6 +33,7 @@ mod http;
 mod key;
 mod local;
 mod part;
+mod probe;
 mod rate;
 mod remote;
 mod requests;
@@ -44,6 +45,7 @@ mod stores;
 mod time;
 
 pub use error::Error;
+pub use probe::{Met, Need, s3_policy};
 pub use requests::Requests;
 pub use settings::{AzureSettings, GcsSettings, LocalSettings, S3Settings, Secret, Settings};
 pub use store::{Moved, Object, Store};

@@ -6,6 +6,7 @@ mod error;
 mod keys;
 mod pages;
 mod payload;
+mod probe;
 mod read;
 mod sign;
 mod target;

@@ -11,7 +11,8 @@ mod suite;
 use anyhow::Result;
 use protocol::{Location, Provider};
 use store::{
-    AzureSettings, Error, GcsSettings, LocalSettings, S3Settings, Secret, Settings, Store, Stores,
+    AzureSettings, Error, GcsSettings, LocalSettings, Need, S3Settings, Secret, Settings, Store,
+    Stores,
 };
 use suite::Subject;
 use testkit::{azure::Azurite, gcs::FakeGcs, s3::SeaweedFs};
@@ -43,6 +44,7 @@ async fn memory_keeps_all_promises() -> Result<()> {
         store: stores.open(&location).await?,
         objects: 2_500,
         atomic: true,
+        lacks: &[],
     };
     suite::run(&subject).await?;
     // The same bucket, opened again.
@@ -70,6 +72,7 @@ async fn a_directory_keeps_all_promises() -> Result<()> {
         store: open(settings, "localstorage:backups").await?,
         objects: 2_500,
         atomic: true,
+        lacks: &[],
     };
     suite::run(&subject).await?;
     let left: Vec<_> = std::fs::read_dir(root.path().join(BUCKET).join(".thetis-tmp"))?.collect();
@@ -95,6 +98,7 @@ async fn a_prefix_keeps_all_promises(settings: &Settings, bucket: &str) -> Resul
         store: open(settings.clone(), &format!("{bucket}/deep/er")).await?,
         objects: 30,
         atomic: true,
+        lacks: &[],
     };
     suite::run(&subject).await?;
     subject.store.put("a/b", "mine".into()).await?;
@@ -133,6 +137,7 @@ async fn s3_keeps_all_promises() -> Result<()> {
         store: open(settings.clone(), "s3:backups").await?,
         objects: 2_500,
         atomic: true,
+        lacks: &[],
     };
     suite::run(&subject).await?;
 
@@ -142,6 +147,11 @@ async fn s3_keeps_all_promises() -> Result<()> {
     let mut wrong = settings.clone();
     wrong.s3.secret_access_key = Some(Secret::from("not-this-one"));
     suite::every_call_is_denied(&open(wrong, "s3:backups").await?, "not-this-one").await?;
+
+    let mut reader = settings.clone();
+    reader.s3.access_key_id = Some(SeaweedFs::READER_ACCESS_KEY.to_owned());
+    reader.s3.secret_access_key = Some(SeaweedFs::READER_SECRET_KEY.into());
+    suite::a_reader_is_told_what_is_missing(&open(reader, "s3:backups").await?).await?;
 
     let mut signed = settings.clone();
     signed.s3.sign_payload = true;
@@ -187,6 +197,8 @@ async fn gcs_keeps_all_promises() -> Result<()> {
         objects: 250,
         // The emulator ignores the condition.
         atomic: false,
+        // Nor has it the API for parts.
+        lacks: &[Need::WriteParts, Need::WriteNew],
     };
     suite::run(&subject).await?;
     let missing = open(settings, "gcs:nowhere").await?;
@@ -210,6 +222,7 @@ async fn azure_keeps_all_promises() -> Result<()> {
         store: open(settings.clone(), "azure:backups").await?,
         objects: 250,
         atomic: true,
+        lacks: &[],
     };
     suite::run(&subject).await?;
 

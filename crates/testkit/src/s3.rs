@@ -45,10 +45,14 @@ struct Ports {
 }
 
 impl SeaweedFs {
-    /// The only key it knows.
+    /// A key that may do everything.
     pub const ACCESS_KEY: &'static str = "thetis-test";
     /// Goes with [`Self::ACCESS_KEY`].
     pub const SECRET_KEY: &'static str = "thetis-test-secret";
+    /// A key that may only read and list.
+    pub const READER_ACCESS_KEY: &'static str = "thetis-reader";
+    /// Goes with [`Self::READER_ACCESS_KEY`].
+    pub const READER_SECRET_KEY: &'static str = "thetis-reader-secret";
 
     /// Starts a server without buckets, and waits until it takes objects.
     ///
@@ -239,11 +243,14 @@ fn launch(dir: &TempDir, ports: Ports) -> Result<Process> {
     std::fs::create_dir_all(&data)?;
     let config = dir.path().join("s3.json");
     let (key, secret) = (SeaweedFs::ACCESS_KEY, SeaweedFs::SECRET_KEY);
+    let (reader, reader_secret) = (SeaweedFs::READER_ACCESS_KEY, SeaweedFs::READER_SECRET_KEY);
     std::fs::write(
         &config,
         format!(
             r#"{{"identities":[{{"name":"test","credentials":[{{"accessKey":"{key}","secretKey":"{secret}"}}],
-            "actions":["Admin","Read","Write","List","Tagging"]}}]}}"#
+            "actions":["Admin","Read","Write","List","Tagging"]}},
+            {{"name":"reader","credentials":[{{"accessKey":"{reader}","secretKey":"{reader_secret}"}}],
+            "actions":["Read","List"]}}]}}"#
         ),
     )?;
     let mut command = Command::new(binary("weed")?);

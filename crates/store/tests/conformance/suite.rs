@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeSet,
     fmt::Debug,
+    fs,
     path::Path,
     sync::atomic::{AtomicU64, Ordering},
     time::{SystemTime, UNIX_EPOCH},
@@ -11,7 +12,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
-use store::{Error, Moved, Object, Store};
+use store::{Error, Met, Moved, Need, Object, Store};
 
 /// A store to be tested, empty.
 pub(crate) struct Subject {
@@ -20,6 +21,8 @@ pub(crate) struct Subject {
     pub(crate) objects: usize,
     /// Whether conditional writes are atomic.
     pub(crate) atomic: bool,
+    /// What it lacks of what backups need, being an emulator.
+    pub(crate) lacks: &'static [Need],
 }
 
 const MIB: u64 = 1 << 20;
@@ -28,6 +31,7 @@ pub(crate) async fn run(subject: &Subject) -> Result<()> {
     let store = &subject.store;
     store.check().await.context("check")?;
     ensure!(keys(store, "").await?.is_empty(), "check leaves nothing");
+    needs(store, subject.lacks).await.context("probe")?;
     time(store).await.context("now_ms")?;
     objects(store).await.context("objects")?;
     absent(store).await.context("absent keys")?;
@@ -50,6 +54,44 @@ pub(crate) async fn run(subject: &Subject) -> Result<()> {
         .await
         .context("copies")?;
     escapes(store).await.context("keys that escape")
+}
+
+/// All that backups need is there, but for what lacks; and the search for it leaves nothing behind.
+async fn needs(store: &Store, lacks: &[Need]) -> Result<()> {
+    let scratch = tempfile::tempdir()?;
+    let found = store.probe(scratch.path(), &|_, _| {}).await?;
+    ensure!(found.len() == Need::ALL.len(), "{found:?}");
+    for (need, met) in &found {
+        let fits = match met {
+            Met::Yes => !lacks.contains(need),
+            Met::No(_) => lacks.contains(need),
+            Met::Needless => *need == Need::AbortParts,
+            Met::Untried => false,
+        };
+        ensure!(fits, "{}: {met:?}", need.as_str());
+    }
+    ensure!(keys(store, "").await?.is_empty(), "probe leaves nothing");
+    ensure!(fs::read_dir(scratch.path())?.next().is_none(), "nor here");
+    Ok(())
+}
+
+/// One who may only read is told what is missing, and nothing is tried that cannot go well.
+pub(crate) async fn a_reader_is_told_what_is_missing(store: &Store) -> Result<()> {
+    let scratch = tempfile::tempdir()?;
+    let found = store.probe(scratch.path(), &|_, _| {}).await?;
+    for (need, met) in &found {
+        let fits = match need {
+            Need::Write | Need::WriteParts | Need::AbortParts | Need::WriteNew => {
+                matches!(met, Met::No(Error::Denied { .. }))
+            }
+            Need::List => matches!(met, Met::Yes),
+            Need::Read | Need::ReadRange | Need::Copy | Need::Delete => {
+                matches!(met, Met::Untried)
+            }
+        };
+        ensure!(fits, "{}: {met:?}", need.as_str());
+    }
+    Ok(())
 }
 
 /// Two times that are read one after the other, between two of this machine, whose stores' clocks
