@@ -218,3 +218,6 @@ pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send 
         Err(_) => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+mod tests;

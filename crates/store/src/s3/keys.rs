@@ -58,11 +58,14 @@ impl KeyRing {
     /// # Errors
     /// What the provider says, without secrets.
     pub(super) async fn keys(&self) -> Result<Arc<Keys>, String> {
-        let now = SystemTime::now();
+        self.keys_at(SystemTime::now()).await
+    }
+
+    async fn keys_at(&self, now: SystemTime) -> Result<Arc<Keys>, String> {
         let mut kept = self.kept.lock().await;
         match &mut *kept {
-            Some(Kept { keys, until }) if until.is_none_or(|until| now < until) => {
-                Ok(Arc::clone(keys))
+            Some(kept) if kept.until.is_none_or(|until| now < until) && kept.keys.good(now) => {
+                Ok(Arc::clone(&kept.keys))
             }
             Some(Kept { keys, until }) if keys.good(now) => {
                 // Good still: that there are no newer ones yet is no reason to fail.
@@ -157,3 +160,6 @@ impl std::fmt::Debug for Keys {
         f.debug_struct("Keys").finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;
