@@ -447,7 +447,10 @@ mod tests {
         );
         assert!(said("[uploader]\nslots = 0").contains("THETIS_UPLOADER__SLOTS"));
         let cpus = said("[runtime]\ncpus = \"many\"");
-        assert!(cpus.contains("THETIS_RUNTIME__CPUS") && cpus.contains("`many`"), "{cpus}");
+        assert!(
+            cpus.contains("THETIS_RUNTIME__CPUS") && cpus.contains("`many`"),
+            "{cpus}"
+        );
         assert!(said("[scheduler]\nlocations = [\"ftp:x\"]").contains("ftp"));
         assert!(said("[node]\napi = \"localhost\"").contains("node.api"));
         assert!(

@@ -11,7 +11,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use http::{HeaderMap, Method, StatusCode, header};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
@@ -136,40 +135,21 @@ impl Budget {
         in_flight
     }
 
-    /// A request was tried; 0 is for no answer.
-    pub(crate) fn tried(&self, method: &Method, status: u16) {
-        self.counted.answered(method.as_str(), status);
-    }
-
-    /// A store asks for fewer requests (429 or 503), and for a pause, if it names one; or it does not
-    /// answer in time.
-    pub(crate) fn throttled(&self, retry_after: Option<Duration>) {
-        self.requests.throttled(retry_after);
-    }
-
-    /// A store did what it was asked for.
-    pub(crate) fn succeeded(&self) {
-        self.requests.succeeded();
-    }
-
-    /// A store has answered: what that means for the requests to come.
-    pub(crate) fn answered(&self, method: &Method, status: StatusCode, headers: &HeaderMap) {
-        self.tried(method, status.as_u16());
+    /// Is told of each answer of a store: its HTTP status, or 0 if none came, and the pause it asks
+    /// for, if it names one.
+    pub(crate) fn answered(&self, method: &str, status: u16, retry_after: Option<Duration>) {
+        self.counted.answered(method, status);
         match status {
-            StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => {
-                self.throttled(retry_after(headers));
-            }
-            status if status.is_success() => self.succeeded(),
+            429 | 503 => self.throttled(retry_after),
+            200..300 => self.requests.succeeded(),
             _ => {}
         }
     }
 
-    /// A store has not answered; one that was too `late` is asked for less.
-    pub(crate) fn unanswered(&self, method: &Method, late: bool) {
-        self.tried(method, 0);
-        if late {
-            self.throttled(None);
-        }
+    /// Is told each time that a store asks for fewer requests (429 or 503), with the pause it asks
+    /// for, if it names one, and each time that it does not answer in time.
+    pub(crate) fn throttled(&self, retry_after: Option<Duration>) {
+        self.requests.throttled(retry_after);
     }
 
     /// How many requests may be in flight now.
@@ -195,12 +175,6 @@ impl Budget {
             .await
             .expect("the semaphore is never closed")
     }
-}
-
-/// What `Retry-After` says, if it says it in seconds; no store gives a date.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?;
-    text.trim().parse().ok().map(Duration::from_secs)
 }
 
 /// The pause before try number `attempt` (from 1): 0.5 s doubled each time, at most 8 s, of which

@@ -30,6 +30,7 @@ use aws_smithy_runtime_api::{
     shared::IntoShared,
 };
 use aws_smithy_types::body::SdkBody;
+use http::{HeaderMap, header::RETRY_AFTER};
 
 use crate::{Error, budget::Budget, error::chain};
 
@@ -95,9 +96,12 @@ impl HttpConnector for Connector {
                 .map_err(|e| ConnectorError::user(e.into()))?;
             let method = request.method().clone();
             let answer = client.execute(request).await;
-            match &answer {
-                Ok(answer) => budget.answered(&method, answer.status(), answer.headers()),
-                Err(error) => budget.unanswered(&method, error.is_timeout()),
+            let status = answer.as_ref().map_or(0, |answer| answer.status().as_u16());
+            let rest = answer.as_ref().ok();
+            let rest = rest.and_then(|answer| retry_after(answer.headers()));
+            budget.answered(method.as_str(), status, rest);
+            if answer.as_ref().is_err_and(reqwest::Error::is_timeout) {
+                budget.throttled(None);
             }
             let response = answer.map_err(failure)?;
             let response: http::Response<reqwest::Body> = response.into();
@@ -105,6 +109,12 @@ impl HttpConnector for Connector {
                 .map_err(|e| ConnectorError::other(e.into(), None))
         })
     }
+}
+
+/// The pause that an answer asks for.
+pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?;
+    text.trim().parse().ok().map(Duration::from_secs)
 }
 
 /// All of them are worth another try, except what the builder of the request did wrong.

@@ -12,7 +12,7 @@ use std::{
 use opendal::{Buffer, HttpBody, HttpTransport};
 use opendal_http_transport_reqwest::ReqwestTransport;
 
-use crate::budget::Budget;
+use crate::{budget::Budget, http::retry_after};
 
 /// Requests sent by a process, to all stores together.
 #[derive(Debug, Default)]
@@ -99,13 +99,10 @@ impl HttpTransport for Counted {
     ) -> opendal::Result<http::Response<HttpBody>> {
         let method = request.method().clone();
         let answer = self.transport.fetch(request).await;
-        match &answer {
-            Ok(answer) => self
-                .budget
-                .answered(&method, answer.status(), answer.headers()),
-            // It does not tell apart what was late from what could not be reached.
-            Err(_) => self.budget.unanswered(&method, false),
-        }
+        let status = answer.as_ref().map_or(0, |answer| answer.status().as_u16());
+        let rest = answer.as_ref().ok();
+        let rest = rest.and_then(|answer| retry_after(answer.headers()));
+        self.budget.answered(method.as_str(), status, rest);
         answer
     }
 }

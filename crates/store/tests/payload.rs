@@ -216,6 +216,24 @@ async fn connections_are_as_many_as_requests_at_once() -> Result<()> {
     Ok(())
 }
 
+/// Nothing is waited for but that connections are too old, so time passes as fast as it can.
+#[tokio::test(start_paused = true)]
+async fn connections_that_nobody_uses_are_closed() -> Result<()> {
+    let server = Server::start(|_, _| answer(STORED)).await?;
+    let (_stores, store) = open(&server).await?;
+    let put = || store.put("k", "x".into());
+    tokio::try_join!(put(), put(), put())?;
+    ensure!(server.connections() == 3 && server.closed() == 0);
+    let closed = async || {
+        let closed = server.closed();
+        ensure!(closed == 3, "{closed} are closed");
+        Ok(())
+    };
+    testkit::eventually("three to be closed", Duration::from_secs(90), closed).await?;
+    put().await?;
+    Ok(())
+}
+
 #[tokio::test]
 async fn an_object_that_breaks_off_is_unavailable_and_a_file_resumed() -> Result<()> {
     let whole = content(3 * MIB);

@@ -21,7 +21,7 @@ use super::{keys::KeyRing, target::Target};
 use crate::{
     Error, S3Settings,
     error::Attempt,
-    http::{Connector, Pool, STALL},
+    http::{Connector, Dialer, Pool, STALL},
 };
 
 /// Tries of one request, the first included.
@@ -46,8 +46,7 @@ pub(crate) struct Clients {
     /// Whether bodies are part of the signature. If not, their CRC-32 in a signed header is.
     pub(super) sign_payload: bool,
     pub(super) keys: Arc<KeyRing>,
-    /// What sends payload.
-    pub(super) http: Connector,
+    dialer: Dialer,
     shared: Arc<Shared>,
 }
 
@@ -68,7 +67,8 @@ impl Clients {
     /// Credentials that the settings do not name are taken from the usual chain; where that finds
     /// none, the first request fails.
     pub(crate) async fn new(settings: &S3Settings, http: Connector) -> Self {
-        let (base, keys) = base(settings, http.clone()).await;
+        let dialer = http.dialer.clone();
+        let (base, keys) = base(settings, http).await;
         let bounded = TimeoutConfig::builder()
             .operation_timeout(STALL)
             .operation_attempt_timeout(TRY)
@@ -81,7 +81,7 @@ impl Clients {
             unbounded: client(unbounded),
             sign_payload: settings.sign_payload,
             keys: Arc::new(keys),
-            http,
+            dialer,
             shared: Arc::default(),
         }
     }
@@ -99,7 +99,7 @@ impl Clients {
             if let Some(pool) = pools.get(&server) {
                 return Some(Arc::clone(pool));
             }
-            let pool = Pool::new(self.http.dialer.clone(), server.clone())?;
+            let pool = Pool::new(self.dialer.clone(), server.clone())?;
             let pool = Arc::new(pool);
             pools.insert(server, Arc::clone(&pool));
             Some(pool)

@@ -10,7 +10,7 @@ use aws_smithy_types::date_time::{DateTime, Format};
 use bytes::Bytes;
 use http::{
     HeaderValue, Method, Request,
-    header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, DATE, RANGE, RETRY_AFTER, USER_AGENT},
+    header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, DATE, RANGE, USER_AGENT},
 };
 use tokio::time::Instant;
 
@@ -26,7 +26,7 @@ use crate::{
     Error,
     budget::pause,
     error::Attempt,
-    http::{Answer, Failure, Outgoing, Pulse, STALL, Stalled},
+    http::{Answer, Failure, Outgoing, Pulse, STALL, Stalled, retry_after},
 };
 
 pub(super) const CHECKSUM: &str = "x-amz-checksum-crc32";
@@ -106,8 +106,6 @@ pub(super) struct Fault {
     clock: Option<i64>,
     /// Whether it was the connection's fault, which had been used before.
     stale: bool,
-    /// Whether the server wants fewer requests, or does not get through with those it has.
-    throttles: bool,
 }
 
 impl Fault {
@@ -119,7 +117,6 @@ impl Fault {
             rest: None,
             clock: None,
             stale: false,
-            throttles: false,
         }
     }
 
@@ -127,7 +124,7 @@ impl Fault {
     async fn answered(attempt: &Attempt<'_>, mut answer: Answer) -> Self {
         let header = |name| answer.headers.get(name)?.to_str().ok();
         let clock = header(DATE).and_then(|text| DateTime::from_str(text, Format::HttpDate).ok());
-        let rest = header(RETRY_AFTER).and_then(|text| text.parse().ok());
+        let rest = retry_after(&answer.headers);
         let status = answer.status.as_u16();
         // What it says is good to know, and not worth failing for in another way.
         let text = tokio::time::timeout(TRY, text(&mut answer)).await;
@@ -139,10 +136,9 @@ impl Fault {
             error: by_code(attempt, code, Some(status), words),
             status: Some(status),
             code: code.to_owned(),
-            rest: rest.map(Duration::from_secs),
+            rest,
             clock: clock.map(|at| at.secs()),
             stale: false,
-            throttles: matches!(status, 429 | 503) || code == "SlowDown",
         }
     }
 }
@@ -215,13 +211,12 @@ impl S3 {
         let sent = pulse.watch(ask.what.patience(), sent).await;
         let answered = sent.as_ref().ok().and_then(|sent| sent.as_ref().ok());
         let status = answered.map_or(0, |answer| answer.status.as_u16());
-        self.budget.tried(&ask.what.method(), status);
-        let fault = match sent {
+        let rest = answered.and_then(|answer| retry_after(&answer.headers));
+        self.budget
+            .answered(ask.what.method().as_str(), status, rest);
+        Err(match sent {
             Ok(Ok(answer)) if answer.status.is_success() => match ask.damage(&answer) {
-                None => {
-                    self.budget.succeeded();
-                    return Ok(answer);
-                }
+                None => return Ok(answer),
                 Some(damage) => Fault::without_answer(attempt.unavailable(damage)),
             },
             Ok(Ok(answer)) => Fault::answered(attempt, answer).await,
@@ -229,15 +224,11 @@ impl S3 {
                 stale,
                 ..Fault::without_answer(attempt.unavailable(cause))
             },
-            Err(Stalled) => Fault {
-                throttles: true,
-                ..Fault::without_answer(attempt.unavailable(Stalled::CAUSE))
-            },
-        };
-        if fault.throttles {
-            self.budget.throttled(fault.rest);
-        }
-        Err(fault)
+            Err(Stalled) => {
+                self.budget.throttled(None);
+                Fault::without_answer(attempt.unavailable(Stalled::CAUSE))
+            }
+        })
     }
 
     /// Writes and signs a request.

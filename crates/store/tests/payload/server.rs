@@ -70,6 +70,7 @@ pub(crate) struct Server {
 struct Shared {
     seen: Mutex<Vec<Seen>>,
     connections: AtomicUsize,
+    closed: AtomicUsize,
     script: Box<Script>,
     tls: Option<TlsAcceptor>,
 }
@@ -92,6 +93,7 @@ impl Server {
         let shared = Arc::new(Shared {
             seen: Mutex::default(),
             connections: AtomicUsize::new(0),
+            closed: AtomicUsize::new(0),
             script: Box::new(script),
             tls,
         });
@@ -117,6 +119,11 @@ impl Server {
     pub(crate) fn connections(&self) -> usize {
         self.shared.connections.load(Ordering::SeqCst)
     }
+
+    /// How many of them are over.
+    pub(crate) fn closed(&self) -> usize {
+        self.shared.closed.load(Ordering::SeqCst)
+    }
 }
 
 impl Shared {
@@ -139,6 +146,7 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
                     Err(e) => Err(e.into()),
                 },
             };
+            shared.closed.fetch_add(1, Ordering::SeqCst);
         });
     }
 }
