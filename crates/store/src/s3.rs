@@ -2,6 +2,7 @@
 
 mod client;
 mod copy;
+mod encryption;
 mod error;
 mod keys;
 mod pages;
@@ -23,9 +24,10 @@ use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use tokio::sync::OnceCell;
 
-use crate::{Error, Object, budget::Budget, error::Attempt, store::Objects};
+use crate::{Error, Object, S3Settings, budget::Budget, error::Attempt, store::Objects};
 
 pub(crate) use client::Clients;
+use encryption::Encryption;
 use error::{explain, is_missing, precondition_failed};
 use pages::Pages;
 use payload::{Ask, What};
@@ -36,6 +38,11 @@ const DELETED_AT_ONCE: usize = 1_000;
 
 /// Requests of one deletion in flight.
 const DELETIONS: usize = 4;
+
+/// Refuses settings that contradict themselves.
+pub(crate) fn check(settings: &S3Settings) -> Result<(), Error> {
+    Encryption::new(settings).map(drop)
+}
 
 /// One bucket.
 #[derive(Clone, Debug)]
@@ -74,11 +81,17 @@ impl S3 {
     /// Stores `body`, checked by its CRC-32.
     pub(crate) async fn put(&self, key: &str, body: Bytes) -> Result<(), Error> {
         let crc = crc32fast::hash(&body);
-        self.put_checked(key, &[body], crc).await
+        self.put_checked(key, &[body], crc, None).await
     }
 
-    /// As [`Self::put`], where the checksum is known already.
-    async fn put_checked(&self, key: &str, body: &[Bytes], crc: u32) -> Result<(), Error> {
+    /// As [`Self::put`], where the checksum is known already, in a storage class.
+    async fn put_checked(
+        &self,
+        key: &str,
+        body: &[Bytes],
+        crc: u32,
+        class: Option<&str>,
+    ) -> Result<(), Error> {
         let attempt = self.attempt("write", key);
         let _request = self.budget.requests(1).await;
         let crc = error::checksum(crc);
@@ -86,6 +99,7 @@ impl S3 {
             query: "",
             body,
             crc: &crc,
+            class,
         };
         let answer = self.ask(&attempt, &Ask { key, what }).await;
         let mut answer = answer.map_err(|fault| fault.error)?;
@@ -117,7 +131,9 @@ impl S3 {
                 if self.bytes(key).await?.is_some() {
                     return Ok(false);
                 }
-                self.put_checked(key, &[body], crc).await.map(|()| true)
+                self.put_checked(key, &[body], crc, None)
+                    .await
+                    .map(|()| true)
             }
             Err(e) => Err(explain(&attempt, &e)),
         }

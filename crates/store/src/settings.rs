@@ -59,10 +59,36 @@ impl Settings {
                     .to_owned(),
             );
         }
+        if self.s3.session_token.is_some() && self.s3.access_key_id.is_none() {
+            return wrong(
+                "s3.session_token belongs to s3.access_key_id and s3.secret_access_key".to_owned(),
+            );
+        }
+        crate::s3::check(&self.s3)?;
+        if let Some(class) = &self.s3.storage_class {
+            check_class(class).map_err(Error::Settings)?;
+        }
         if self.azure.account_key.is_some() && self.azure.account.is_none() {
             return wrong("azure.account_key needs azure.account".to_owned());
         }
         Ok(())
+    }
+}
+
+/// Refuses storage classes that backups are no good in.
+fn check_class(class: &str) -> Result<(), String> {
+    const FROZEN: [&str; 2] = ["GLACIER", "DEEP_ARCHIVE"];
+    if FROZEN.contains(&class) {
+        return Err(format!(
+            "s3.storage_class is `{class}`, from which nothing can be read at once; GLACIER_IR can be"
+        ));
+    }
+    let known = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_';
+    match !class.is_empty() && class.bytes().all(known) {
+        true => Ok(()),
+        false => Err(format!(
+            "s3.storage_class is `{class}`; classes are written as in STANDARD_IA"
+        )),
     }
 }
 
@@ -78,6 +104,19 @@ pub struct S3Settings {
     pub access_key_id: Option<String>,
     /// Goes with `access_key_id`.
     pub secret_access_key: Option<Secret>,
+    /// Goes with the two where they are temporary.
+    pub session_token: Option<Secret>,
+    /// How the server encrypts what is stored: `AES256`, `aws:kms` or `aws:kms:dsse`. `None`: as the
+    /// bucket is set to.
+    pub encryption: Option<String>,
+    /// The key of `aws:kms`; the account's own for S3 when unset.
+    pub kms_key_id: Option<String>,
+    /// A key of the customer's instead, 32 bytes in base64, that goes with every request and that the
+    /// server forgets. What is stored with it can be read with it only.
+    pub customer_key: Option<Secret>,
+    /// The storage class of components, as `STANDARD_IA`. `None`: the bucket's usual one. Manifests and
+    /// other small objects always have that.
+    pub storage_class: Option<String>,
     /// Whether the bucket stands in the path instead of the host name. `None`: when there is an
     /// `endpoint`.
     pub path_style: Option<bool>,
@@ -177,6 +216,8 @@ mod tests {
             s3: S3Settings {
                 access_key_id: Some("id".into()),
                 secret_access_key: Some("hunter2".into()),
+                session_token: Some("hunter2".into()),
+                customer_key: Some("hunter2".into()),
                 ..S3Settings::default()
             },
             azure: AzureSettings {
@@ -200,5 +241,17 @@ mod tests {
         settings.s3.access_key_id = Some("id".into());
         let text = settings.validate().unwrap_err().to_string();
         assert!(text.contains("s3.secret_access_key"), "{text}");
+        for class in ["GLACIER", "standard", ""] {
+            settings = Settings::default();
+            settings.s3.storage_class = Some(class.into());
+            let text = settings.validate().unwrap_err().to_string();
+            assert!(text.contains("s3.storage_class"), "{text}");
+        }
+        settings = Settings::default();
+        settings.s3.storage_class = Some("STANDARD_IA".into());
+        assert!(settings.validate().is_ok());
+        settings.s3.session_token = Some("t".into());
+        let text = settings.validate().unwrap_err().to_string();
+        assert!(text.contains("s3.session_token"), "{text}");
     }
 }

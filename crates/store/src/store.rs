@@ -161,7 +161,7 @@ impl Store {
         key::check(key)?;
         let key = self.full(key);
         match &self.inner.backend {
-            Backend::S3(s3) => s3.put(&key, body).await,
+            Backend::S3(s3) => Box::pin(s3.put(&key, body)).await,
             Backend::Remote(remote) => remote.put(&key, body).await,
             Backend::Local(local) => local.put(&key, body).await,
         }
@@ -179,7 +179,7 @@ impl Store {
         key::check(key)?;
         let key = self.full(key);
         match &self.inner.backend {
-            Backend::S3(s3) => s3.put_new(&key, body).await,
+            Backend::S3(s3) => Box::pin(s3.put_new(&key, body)).await,
             Backend::Remote(remote) => remote.put_new(&key, body).await,
             Backend::Local(local) => local.put_new(&key, body).await,
         }
@@ -225,7 +225,7 @@ impl Store {
         let _request = self.inner.budget.requests(1).await;
         let full = self.full(key);
         let body = match &self.inner.backend {
-            Backend::S3(s3) => s3.get(&full).await?,
+            Backend::S3(s3) => Box::pin(s3.get(&full)).await?,
             Backend::Remote(remote) => remote.get(&full).await?,
             Backend::Local(local) => local.get(&full).await?,
         };
@@ -378,7 +378,7 @@ impl Store {
     pub(crate) async fn open(&self, key: &str, range: Range<u64>) -> Result<Body, Error> {
         let key = self.full(key);
         match &self.inner.backend {
-            Backend::S3(s3) => s3.open(&key, range).await,
+            Backend::S3(s3) => Box::pin(s3.open(&key, range)).await,
             Backend::Remote(remote) => remote.open(&key, range).await,
             Backend::Local(local) => local.get_from(&key, range).await,
         }

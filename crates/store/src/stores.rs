@@ -122,7 +122,7 @@ impl Stores {
         Ok(match location.provider {
             Provider::S3 => {
                 let connect = || Clients::new(&settings.s3, http.clone());
-                let clients = self.shared.s3.get_or_init(connect).await.clone();
+                let clients = self.shared.s3.get_or_try_init(connect).await?.clone();
                 Backend::S3(S3::new(clients, bucket, place, budget))
             }
             Provider::Gcs => {

@@ -162,6 +162,28 @@ async fn s3_keeps_all_promises() -> Result<()> {
     faults::requests_are_few(&server, &subject.store).await
 }
 
+/// With a key of the customer's all goes as without, and nothing can be read without it.
+#[tokio::test]
+async fn s3_keeps_all_promises_with_a_key_of_the_customers() -> Result<()> {
+    let server = SeaweedFs::start().await?;
+    server.bucket(BUCKET).await?;
+    let plain = seaweed(&server);
+    let mut own = plain.clone();
+    own.s3.customer_key = Some("AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=".into());
+    let subject = Subject {
+        store: open(own, "s3:backups").await?,
+        objects: 30,
+        atomic: true,
+        lacks: &[],
+    };
+    suite::run(&subject).await?;
+    subject.store.put("secret", "content".into()).await?;
+    let without = open(plain, "s3:backups").await?;
+    assert!(without.get("secret").await.is_err());
+    assert_eq!(subject.store.get("secret").await?, "content");
+    Ok(())
+}
+
 #[tokio::test]
 async fn s3_mends_what_breaks() -> Result<()> {
     let mut server = SeaweedFs::start().await?;

@@ -398,3 +398,81 @@ async fn a_request_is_signed_and_holds_no_secret() -> Result<()> {
     }
     Ok(())
 }
+
+#[tokio::test]
+async fn encryption_and_class_are_asked_for_where_they_belong() -> Result<()> {
+    let server = Server::start(|_, seen| {
+        let (method, target) = seen.line.split_once(' ').unwrap_or_default();
+        match method {
+            "POST" if target.contains("uploads") => Act::Answer(
+                "200 OK".to_owned(),
+                b"<InitiateMultipartUploadResult><UploadId>u</UploadId></InitiateMultipartUploadResult>".to_vec(),
+            ),
+            "POST" => Act::Answer(
+                "200 OK".to_owned(),
+                b"<CompleteMultipartUploadResult/>".to_vec(),
+            ),
+            "GET" => Act::Answer("200 OK".to_owned(), b"small".to_vec()),
+            "HEAD" => answer("404 Not Found"),
+            _ => answer(STORED),
+        }
+    })
+    .await?;
+    let dir = tempfile::tempdir()?;
+    let (small, large) = (dir.path().join("small"), dir.path().join("large"));
+    std::fs::write(&small, "small")?;
+    std::fs::write(&large, content(17 * MIB))?;
+    let customer = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+    for own_key in [false, true] {
+        let mut settings = settings(&server);
+        settings.s3.storage_class = Some("STANDARD_IA".to_owned());
+        match own_key {
+            true => settings.s3.customer_key = Some(customer.into()),
+            false => {
+                settings.s3.encryption = Some("aws:kms".to_owned());
+                settings.s3.kms_key_id = Some("alias/backups".to_owned());
+            }
+        }
+        let before = server.seen().len();
+        let store = Stores::new(settings)?.open(&"s3:b".parse()?).await?;
+        store.put("note", "x".into()).await?;
+        store.put_new("new", "x".into()).await?;
+        store.put_file("small", &small, 5, None, &|_| {}).await?;
+        store
+            .put_file("large", &large, 17 * MIB, None, &|_| {})
+            .await?;
+        store.get("small").await?;
+        store.bytes("small").await?;
+        for seen in &server.seen()[before..] {
+            let header = |name: &str| seen.headers.get(name).map(String::as_str);
+            let (method, target) = seen.line.split_once(' ').context("a request")?;
+            let begins = matches!(method, "PUT" | "POST") && !target.contains("uploadId");
+            let component = target.contains("small") || target.contains("large");
+            let class = (begins && component).then_some("STANDARD_IA");
+            ensure!(header("x-amz-storage-class") == class, "{}", seen.line);
+            let kind = (begins && !own_key).then_some("aws:kms");
+            ensure!(
+                header("x-amz-server-side-encryption") == kind,
+                "{}",
+                seen.line
+            );
+            let key = kind.map(|_| "alias/backups");
+            let found = header("x-amz-server-side-encryption-aws-kms-key-id");
+            ensure!(found == key, "{}", seen.line);
+            let found = header("x-amz-server-side-encryption-customer-key");
+            ensure!(found == own_key.then_some(customer), "{}", seen.line);
+            let signed = header("authorization").context("a signature")?;
+            for (name, _) in seen
+                .headers
+                .iter()
+                .filter(|(name, _)| name.starts_with("x-amz-se"))
+            {
+                ensure!(
+                    signed.contains(name.as_str()),
+                    "{name} is not signed: {signed}"
+                );
+            }
+        }
+    }
+    Ok(())
+}

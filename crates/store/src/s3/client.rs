@@ -17,7 +17,7 @@ use aws_sdk_s3::{
 use http::Uri;
 use tokio::{runtime::Handle, sync::OnceCell, task::JoinSet};
 
-use super::{keys::KeyRing, target::Target};
+use super::{encryption::Encryption, keys::KeyRing, target::Target};
 use crate::{
     Error, S3Settings,
     error::Attempt,
@@ -46,6 +46,9 @@ pub(crate) struct Clients {
     /// Whether bodies are part of the signature. If not, their CRC-32 in a signed header is.
     pub(super) sign_payload: bool,
     pub(super) keys: Arc<KeyRing>,
+    pub(super) encryption: Arc<Encryption>,
+    /// What components are stored as; the bucket's usual class when unset.
+    pub(super) storage_class: Option<Arc<str>>,
     dialer: Dialer,
     shared: Arc<Shared>,
 }
@@ -66,9 +69,14 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Clients {
     /// Credentials that the settings do not name are taken from the usual chain; where that finds
     /// none, the first request fails.
-    pub(crate) async fn new(settings: &S3Settings, http: Connector) -> Self {
+    ///
+    /// # Errors
+    /// [`Error::Settings`] when they contradict themselves.
+    pub(crate) async fn new(settings: &S3Settings, http: Connector) -> Result<Self, Error> {
         let dialer = http.dialer.clone();
+        let encryption = Encryption::new(settings)?;
         let (base, keys) = base(settings, http).await;
+        let base = base.interceptor(encryption.clone());
         let bounded = TimeoutConfig::builder()
             .operation_timeout(STALL)
             .operation_attempt_timeout(TRY)
@@ -76,14 +84,17 @@ impl Clients {
         let unbounded = TimeoutConfig::builder().disable_operation_timeout();
         let unbounded = unbounded.disable_operation_attempt_timeout().build();
         let client = |timeouts| Client::from_conf(base.clone().timeout_config(timeouts).build());
-        Self {
+        let class = settings.storage_class.as_deref();
+        Ok(Self {
+            encryption: Arc::new(encryption),
+            storage_class: class.map(Arc::from),
             control: client(bounded),
             unbounded: client(unbounded),
             sign_payload: settings.sign_payload,
             keys: Arc::new(keys),
             dialer,
             shared: Arc::default(),
-        }
+        })
     }
 
     /// Where a bucket is; not asked for yet. All who open it share the answer.
@@ -130,7 +141,9 @@ async fn base(settings: &S3Settings, http: Connector) -> (Builder, KeyRing) {
         loader = loader.endpoint_url(endpoint);
     }
     if let (Some(id), Some(secret)) = (&settings.access_key_id, &settings.secret_access_key) {
-        let credentials = Credentials::new(id, secret.reveal(), None, None, "settings");
+        let token = settings.session_token.as_ref();
+        let token = token.map(|token| token.reveal().to_owned());
+        let credentials = Credentials::new(id, secret.reveal(), token, None, "settings");
         loader = loader.credentials_provider(credentials);
     }
     let retry = RetryConfig::standard()

@@ -192,7 +192,7 @@ mod tests {
         };
         let budget = Budget::new(64, 8, Arc::default());
         let connector = http::Connector::new(budget.clone())?;
-        let clients = Clients::new(&settings, connector).await;
+        let clients = Clients::new(&settings, connector).await?;
         Ok(S3::new(clients, "backups", "s3:backups".into(), budget))
     }
 

@@ -56,6 +56,8 @@ pub(super) enum What<'a> {
         query: &'a str,
         body: &'a [Bytes],
         crc: &'a str,
+        /// The object's storage class, if it is not the bucket's usual one.
+        class: Option<&'a str>,
     },
     /// To send an object, and its checksum if it has one.
     Get,
@@ -256,6 +258,19 @@ impl S3 {
         signed.extend([("x-amz-content-sha256", &*payload), ("x-amz-date", &*time)]);
         let token = keys.token.as_deref();
         signed.extend(token.map(|token| ("x-amz-security-token", token)));
+        let encryption = &self.clients.encryption;
+        let (encryption, class) = match ask.what {
+            What::Put {
+                query: "", class, ..
+            } => (encryption.write(), class),
+            What::Put { .. } | What::Get | What::GetRange(_) => (encryption.touch(), None),
+        };
+        signed.extend(
+            encryption
+                .iter()
+                .map(|(name, value)| (*name, value.as_str())),
+        );
+        signed.extend(class.map(|class| ("x-amz-storage-class", class)));
         let canonical = Canonical {
             method: method.as_str(),
             path: &path,

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use aws_sdk_s3::types::{ChecksumAlgorithm, CompletedMultipartUpload, CompletedPart};
+use aws_sdk_s3::types::{ChecksumAlgorithm, CompletedMultipartUpload, CompletedPart, StorageClass};
 use crc32fast::Hasher;
 use futures::{StreamExt, TryStreamExt, stream};
 use http::header::ETAG;
@@ -53,7 +53,8 @@ impl S3 {
         let Piece { body, crc } = source::whole(path, bytes, &self.budget).await?;
         let crc32 = crc.finalize();
         source::verify(path, crc32, expect)?;
-        self.put_checked(key, &body, crc32).await?;
+        let class = self.clients.storage_class.as_deref();
+        self.put_checked(key, &body, crc32, class).await?;
         moved(bytes);
         Ok(Moved { bytes, crc32 })
     }
@@ -95,12 +96,14 @@ impl S3 {
     ) -> Result<Upload<'a>, Error> {
         let attempt = self.attempt("write", key);
         let _request = self.budget.requests(1).await;
+        let class = self.clients.storage_class.as_deref();
         let sent = self
             .control()
             .create_multipart_upload()
             .bucket(&self.bucket)
             .key(key)
             .set_checksum_algorithm(checksum)
+            .set_storage_class(class.map(StorageClass::from))
             .send()
             .await;
         let output = sent.map_err(|e| explain(&attempt, &e))?;
@@ -181,6 +184,7 @@ impl Upload<'_> {
             query: &query,
             body: &piece.body,
             crc: &crc,
+            class: None,
         };
         let key = self.key;
         let answer = self.s3.ask(&attempt, &Ask { key, what }).await;
