@@ -55,7 +55,8 @@ impl Direct {
             .tempdir()?;
         std::fs::create_dir_all(dir.path().join("logs"))?;
         let (nats, null) = (Nats::start()?, NullS3::start().await?);
-        let sim = Sim::start(Shape::new("direct", 1), dir.path()).await?;
+        let shape = Shape::new("direct", 1).with(&["--endpoint", null.endpoint()]);
+        let sim = Sim::start(shape, dir.path()).await?;
         let settings = Settings {
             url: nats.url(),
             ..Settings::default()
@@ -133,18 +134,8 @@ impl Direct {
         }
         let began = Instant::now();
         for plan in chunks {
-            let job = Upload {
-                cluster: self.cluster,
-                run,
-                origin: run,
-                node: self.node,
-                location: "s3:thetis".parse()?,
-                chunk: plan.chunk,
-                task: None,
-                method: Method::Agent,
-                pace: Pace::default(),
-            };
-            self.publish(Job::Upload(job)).await?;
+            self.publish(self.upload_job(run, plan.chunk, Method::Agent)?)
+                .await?;
         }
         let proven = eventually("all receipts", limit, async || {
             let receipts = self.null.below(&OwnKey::receipts(run, self.node)).len();
@@ -204,6 +195,30 @@ impl Direct {
         let io = std::fs::read_to_string(format!("/proc/{id}/io"))?;
         let line = io.lines().find_map(|line| line.strip_prefix("rchar: "));
         Ok(line.context("a process says what it read")?.parse()?)
+    }
+
+    /// A job that has a chunk uploaded.
+    ///
+    /// # Errors
+    /// Never: the location is one.
+    pub fn upload_job(&self, run: RunId, chunk: u32, method: Method) -> Result<Job> {
+        Ok(Job::Upload(Upload {
+            cluster: self.cluster,
+            run,
+            origin: run,
+            node: self.node,
+            location: "s3:thetis".parse()?,
+            chunk,
+            task: None,
+            method,
+            pace: Pace::default(),
+        }))
+    }
+
+    /// The way to the uploader.
+    #[must_use]
+    pub fn queue(&self) -> &Queue {
+        &self.queue
     }
 
     /// Gives the uploader a job.

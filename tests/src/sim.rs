@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, bail};
 use reqwest::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use testkit::{Process, eventually};
+use testkit::{Process, eventually, s3::SeaweedFs};
 
 use crate::bin;
 
@@ -142,6 +142,9 @@ impl Sim {
         command
             .args(["--seed", &seed.to_string()])
             .args(&shape.arguments);
+        // As nodes have them from their machine.
+        command.env("AWS_ACCESS_KEY_ID", SeaweedFs::ACCESS_KEY);
+        command.env("AWS_SECRET_ACCESS_KEY", SeaweedFs::SECRET_KEY);
         let mut process =
             Process::start(&mut command, &dir.join(format!("logs/{}.log", shape.name)))?;
         let ready = eventually(

@@ -16,6 +16,10 @@ mod limits;
 mod memory;
 #[path = "e2e/metrics.rs"]
 mod metrics;
+#[path = "e2e/native.rs"]
+mod native;
+#[path = "e2e/native_faults.rs"]
+mod native_faults;
 #[path = "e2e/openapi.rs"]
 mod openapi;
 #[path = "e2e/retention.rs"]

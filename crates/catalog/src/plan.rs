@@ -192,6 +192,9 @@ pub struct Receipt {
     pub chunk: u32,
     /// What was stored, in the chunk's order.
     pub files: Vec<ReceiptFile>,
+    /// Who stored it, of tables for which that was a question.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub methods: Vec<protocol::TableMethod>,
 }
 
 impl Document for Receipt {

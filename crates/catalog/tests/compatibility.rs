@@ -169,6 +169,7 @@ fn receipt(of: &Chunk) -> Receipt {
     Receipt {
         chunk: of.chunk,
         files: stored.collect(),
+        methods: vec![],
     }
 }
 

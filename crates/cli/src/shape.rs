@@ -163,6 +163,7 @@ pub(crate) struct BackupTarget {
     pub(crate) hosts: Vec<TargetHost>,
     pub(crate) uncovered: Vec<String>,
     pub(crate) estimate: Estimate,
+    pub(crate) notes: Vec<String>,
 }
 
 /// A keyspace to back up.
@@ -390,6 +391,15 @@ pub(crate) struct Table {
     pub(crate) uploaded: u64,
     pub(crate) skipped: u64,
     pub(crate) restored: u64,
+    pub(crate) methods: Vec<TableMethod>,
+}
+
+/// Who brought files of a table to the bucket.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct TableMethod {
+    pub(crate) method: String,
+    pub(crate) reason: String,
 }
 
 /// `GET /cluster/{id}/backups`, an item.

@@ -41,7 +41,7 @@ impl Columns {
     }
 
     /// Adds a row. A cell that is empty shows a dash, so that columns can be counted.
-    pub(crate) fn row<const N: usize>(&mut self, cells: [String; N]) {
+    pub(crate) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
         let colour = self.colour;
         self.table.add_row(cells.into_iter().map(|text| {
             let text = if text.is_empty() {

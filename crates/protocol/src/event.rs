@@ -3,7 +3,9 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{BackupId, ClusterId, NodeId, RunId, RunStatus, SnapshotTag, TableRef, Unit};
+use crate::{
+    BackupId, ClusterId, NodeId, RunId, RunStatus, SnapshotTag, TableMethod, TableRef, Unit,
+};
 
 /// Something that happened in a run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -223,6 +225,9 @@ pub struct ChunkStored {
     /// Bytes of each table in it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tables: Vec<TableSize>,
+    /// Who stored it, of tables for which that was a question.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub methods: Vec<TableMethod>,
 }
 
 /// A node's part of a backup, published.

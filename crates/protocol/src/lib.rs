@@ -19,6 +19,7 @@ mod event;
 mod id;
 mod job;
 mod location;
+mod native;
 mod pace;
 mod record;
 mod retention;
@@ -42,6 +43,7 @@ pub use job::{
     TaskRetention, Unit, Upload, Validate, ValidateRequest,
 };
 pub use location::{InvalidLocation, Location, Provider};
+pub use native::{NativeStore, NativeUpload, TableMethod};
 pub use pace::{DcLimit, InvalidLimit, Pace, Throttles};
 pub use record::{
     Cluster, ClusterNode, Control, Presence, Progress, RunStatus, Schedule, Task, TaskKind,

@@ -152,6 +152,15 @@ impl Location {
         own.or_else(|| locations.iter().find(|l| l.dc.is_none()))
     }
 
+    /// A key, or the beginning of one, as the bucket has it.
+    #[must_use]
+    pub fn key(&self, key: &str) -> String {
+        match self.prefix.as_str() {
+            "" => key.to_owned(),
+            prefix => format!("{prefix}/{key}"),
+        }
+    }
+
     /// `<provider>:<bucket>[/<prefix>]`: the same store, whatever the datacenter.
     #[must_use]
     pub fn remote(&self) -> String {

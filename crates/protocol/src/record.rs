@@ -6,8 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    BackupRequest, ClusterId, NodeId, RestoreRequest, RunId, SuspendRequest, TaskId, Throttles,
-    ValidateRequest,
+    BackupRequest, ClusterId, NativeUpload, NodeId, RestoreRequest, RunId, SuspendRequest, TaskId,
+    Throttles, ValidateRequest,
 };
 
 /// A registered cluster. Bucket `clusters`, key `<cluster>`.
@@ -266,6 +266,9 @@ pub struct Presence {
     /// When it last said so, in milliseconds since 1970 as its clock has it.
     #[serde(default)]
     pub said_ms: u64,
+    /// What the node can upload by itself; only an uploader says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub native: Option<NativeUpload>,
 }
 
 /// What shall become of a run. Bucket `control`, key `<run>`, watched by every worker.

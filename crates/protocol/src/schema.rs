@@ -9,8 +9,8 @@ use crate::{
     NewTask, NodeId, NodeInfo, NodePrepared, NodeValidated, Pace, Ping, Pinged, PlanRestore,
     PrepareNode, Probe, Purge, Purged, PutBack, Request, RestorePlanned, RestoreRequest, Retention,
     RunEnded, RunId, RunStatus, Schedule, Seal, Sealed, SetBalancing, SnapshotTag,
-    SnapshotsCleared, StartTask, StopTask, TableRef, TableSize, TakeSnapshot, TaskId, TaskKind,
-    TaskProgress, TaskRetention, Unit, Upload, Validate, ValidateRequest, Validated,
+    SnapshotsCleared, StartTask, StopTask, TableMethod, TableRef, TableSize, TakeSnapshot, TaskId,
+    TaskKind, TaskProgress, TaskRetention, Unit, Upload, Validate, ValidateRequest, Validated,
 };
 
 /// The JSON Schema of all jobs.
@@ -468,6 +468,11 @@ pub fn events() -> Vec<Event> {
             files: 1_152,
             bytes: 1 << 30,
             tables: vec![TableSize::new(users(), 1 << 30)],
+            methods: vec![TableMethod {
+                table: users(),
+                method: Method::Agent,
+                reason: "ScyllaDB itself uploads to s3 and gcs, not to azure".into(),
+            }],
         }),
         Fact::Sealed(Sealed {
             files: 9_000,

@@ -21,14 +21,14 @@ const ATTEMPT: Duration = Duration::from_secs(2);
 const PREFIX: &str = "worker";
 
 impl Queue {
-    /// Keeps `presence` known until `stop`, each time with the time it is, and takes it back then.
-    /// Whatever fails is tried again.
+    /// Keeps a worker's presence known until `stop`, each time as it is then and with the time it is, and
+    /// takes it back then. Whatever fails is tried again. Who the worker is does not change.
     ///
     /// # Errors
     /// [`Error::Key`], at once, if the instance's name cannot be part of a key.
     pub async fn announce(
         &self,
-        presence: &Presence,
+        presence: impl Fn() -> Presence + Send,
         stop: CancellationToken,
     ) -> Result<(), Error> {
         let kv: Kv<Presence> = self.bucket(Bucket::Leases);
@@ -37,16 +37,16 @@ impl Queue {
             worker,
             instance,
             ..
-        } = presence;
+        } = presence();
         if instance.contains('.') {
-            return Err(Error::Key(instance.clone()));
+            return Err(Error::Key(instance));
         }
         let key = format!("{PREFIX}.{}.{node}.{instance}", worker.as_str());
         let mut known = true;
         while !stop.is_cancelled() {
             let presence = Presence {
                 said_ms: now_ms(),
-                ..presence.clone()
+                ..presence()
             };
             let said = timeout(ATTEMPT, kv.put(&key, &presence)).await;
             match said {

@@ -26,7 +26,7 @@ mod staging;
 
 use std::{sync::Arc, time::Duration};
 
-use protocol::{Cluster, ClusterId, Fact, Job, NodeId, WorkerKind, subject};
+use protocol::{Cluster, ClusterId, Fact, Job, NodeId, Presence, WorkerKind, subject};
 use queue::{Bucket, Consumer, Context as JobContext, Handler, JobError, Queue};
 use scylla::{DataDir, Node};
 use service::{Beside, Context, Error, Pacer, pause};
@@ -68,7 +68,9 @@ pub async fn run(ctx: Context) -> Result<(), Error> {
         slots: 1,
     };
     let (announced, worked, shared, ()) = tokio::join!(
-        beside.queue.announce(&beside.presence, ctx.stop.clone()),
+        beside
+            .queue
+            .announce(|| Presence::clone(&beside.presence), ctx.stop.clone()),
         beside
             .queue
             .work(bound, Arc::clone(&worker), ctx.stop.clone()),

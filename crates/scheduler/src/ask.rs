@@ -9,6 +9,7 @@ use store::Error as StoreError;
 use crate::{
     App,
     api::ApiError,
+    native,
     properties::{self, Parts, Wish},
     record::Record,
     suspend,
@@ -26,7 +27,20 @@ pub(crate) async fn may_start(app: &App, cluster: &Cluster, task: &Task) -> Resu
     if let Some(open) = runs.iter().find(in_the_way) {
         return Err(ApiError::conflict(busy(&cluster.name, open)));
     }
+    able(app, cluster, &wish).await?;
     locations(app, task).await
+}
+
+/// Whether the nodes can do what a backup wants them to do themselves.
+pub(crate) async fn able(app: &App, cluster: &Cluster, wish: &Wish) -> Result<(), ApiError> {
+    let Wish::Backup(request) = wish else {
+        return Ok(());
+    };
+    let workers = app.queue.workers().await?;
+    match native::objection(request, cluster, &workers) {
+        Some(objection) => Err(ApiError::bad(objection)),
+        None => Ok(()),
+    }
 }
 
 /// Asks the buckets of a task whether they can be used.

@@ -32,6 +32,7 @@ mod health;
 mod leader;
 mod ledger;
 mod metrics;
+mod native;
 mod progress;
 mod properties;
 mod purge;

@@ -7,7 +7,7 @@ use workflow::{Host, Report, Table};
 
 use crate::api::{
     BackupProgress, HostProgress, KeyspaceProgress, Removed, RestoreHost, RestoreProgress,
-    TableProgress, TaskRun, ValidateProgress, ValidateRun, shape::time,
+    TableMethod, TableProgress, TaskRun, ValidateProgress, ValidateRun, shape::time,
 };
 
 /// How far a backup is. `in_hand` are chunks that are not complete, by node.
@@ -168,6 +168,7 @@ fn keyspaces(tables: &[Table], report: &Report) -> Vec<KeyspaceProgress> {
             downloaded: restored,
             started_at: started_at.clone(),
             completed_at: ended_at.clone().filter(|_| whole),
+            methods: methods(table),
             ..TableProgress::default()
         };
         let keyspace = all
@@ -189,4 +190,12 @@ fn keyspaces(tables: &[Table], report: &Report) -> Vec<KeyspaceProgress> {
         keyspace.tables.push(one);
     }
     all.into_values().collect()
+}
+
+fn methods(table: &Table) -> Vec<TableMethod> {
+    let told = table.methods.iter().map(|(method, reason)| TableMethod {
+        method: method.to_string(),
+        reason: reason.clone(),
+    });
+    told.collect()
 }

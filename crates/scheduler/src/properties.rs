@@ -180,6 +180,9 @@ impl Wish {
             return Err("no location is given; give one, as in s3:backups".to_owned());
         }
         one_each(locations)?;
+        if let Self::Backup(backup) = self {
+            unlimited(backup)?;
+        }
         Filter::new(keyspace).map_err(|e| format!("keyspace: {e}"))?;
         DcFilter::new(dc).map_err(|e| format!("dc: {e}"))?;
         Ok(())
@@ -273,6 +276,30 @@ pub(crate) fn of_task(task: &Task) -> Result<Wish, String> {
         suspend: task.suspend.clone(),
         ..Parts::default()
     })
+}
+
+/// What ScyllaDB uploads itself goes by its own limits. A limit in which somebody believes and that does
+/// nothing is worse than none.
+fn unlimited(backup: &BackupRequest) -> Result<(), String> {
+    if backup.method != Method::Native {
+        return Ok(());
+    }
+    let limited = backup.rate_limit.iter().any(|limit| limit.limit > 0);
+    if limited {
+        return Err(
+            "rate_limit does not hold for what ScyllaDB uploads itself (method `native`): leave it out, and set \
+             backup_io_throughput_mb_per_sec in each node's scylla.yaml"
+                .to_owned(),
+        );
+    }
+    if backup.transfers.is_some() {
+        return Err(
+            "transfers does not hold for what ScyllaDB uploads itself (method `native`): leave it out; \
+             object_storage_connections_per_shard in scylla.yaml says how much a node sends at once"
+                .to_owned(),
+        );
+    }
+    Ok(())
 }
 
 /// A datacenter has one place.
@@ -422,7 +449,7 @@ impl<'a> Reader<'a> {
             location: self.locations()?,
             keyspace: self.texts("keyspace")?,
             dc: self.texts("dc")?,
-            method: self.method()?,
+            method: self.backup_method()?,
             rate_limit: self.limits("rate_limit")?,
             snapshot_parallel: self.limits("snapshot_parallel")?,
             upload_parallel: self.limits("upload_parallel")?,
@@ -454,7 +481,7 @@ impl<'a> Reader<'a> {
             snapshot_tag,
             source_cluster,
             keyspace: self.texts("keyspace")?,
-            method: self.method()?,
+            method: self.restore_method()?,
             rate_limit: self.limits("rate_limit")?,
             transfers: self.transfers()?,
         };
@@ -687,7 +714,21 @@ impl<'a> Reader<'a> {
         })
     }
 
-    fn method(&mut self) -> Result<Method, ApiError> {
+    fn backup_method(&mut self) -> Result<Method, ApiError> {
+        match self.text("method")?.as_deref() {
+            None | Some("agent") => Ok(Method::Agent),
+            Some("native") => Ok(Method::Native),
+            Some("auto") => Ok(Method::Auto),
+            Some(other @ "rclone") => Err(ApiError::not_yet(format!(
+                "method `{other}` is not there yet; use `agent`, `native` or `auto`"
+            ))),
+            Some(other) => Err(ApiError::bad(format!(
+                "there is no method `{other}`; use `agent`, `native` or `auto`"
+            ))),
+        }
+    }
+
+    fn restore_method(&mut self) -> Result<Method, ApiError> {
         match self.text("method")?.as_deref() {
             None | Some("agent" | "auto") => Ok(Method::Agent),
             Some(other @ ("rclone" | "native")) => Err(ApiError::not_yet(format!(
@@ -726,6 +767,35 @@ mod tests {
             Value::Object(read(TaskKind::Restore, given.clone()).unwrap().properties()),
             given
         );
+    }
+
+    #[test]
+    fn a_backup_goes_by_the_method_it_names() {
+        for (more, method) in [
+            (json!({}), Method::Agent),
+            (json!({"method": ""}), Method::Agent),
+            (
+                json!({"method": "agent", "rate_limit": ["50"]}),
+                Method::Agent,
+            ),
+            (
+                json!({"method": "auto", "rate_limit": ["50"], "transfers": 4}),
+                Method::Auto,
+            ),
+            (
+                json!({"method": "native", "rate_limit": ["0"], "transfers": -1}),
+                Method::Native,
+            ),
+        ] {
+            let mut all = json!({"location": ["s3:a"]});
+            all.as_object_mut()
+                .unwrap()
+                .extend(more.as_object().unwrap().clone());
+            let Wish::Backup(backup) = read(TaskKind::Backup, all).unwrap() else {
+                panic!("a backup")
+            };
+            assert_eq!(backup.method, method, "{more}");
+        }
     }
 
     #[test]
@@ -807,6 +877,14 @@ mod tests {
             (json!({"keep_weekly": 1.5}), "`keep_weekly` is 1.5"),
             (json!({"keep_monthly": 4_294_967_296_u64}), "`keep_monthly`"),
             (json!({"method": "rclone"}), "not there yet"),
+            (
+                json!({"method": "native", "rate_limit": ["dc1:50"]}),
+                "backup_io_throughput_mb_per_sec",
+            ),
+            (
+                json!({"method": "native", "transfers": 4}),
+                "object_storage_connections_per_shard",
+            ),
             (json!({"method": "magic"}), "no method"),
             (
                 json!({"snapshot_tag": "sm_20260131235959UTC"}),
@@ -816,6 +894,9 @@ mod tests {
             let said = backup(more);
             assert!(said.contains(named), "{said}");
         }
+        let native = json!({"location": ["s3:a"], "snapshot_tag": "sm_20260131235959UTC", "method": "native"});
+        let said = read(TaskKind::Restore, native).unwrap_err();
+        assert!(said.contains("not there yet"), "{said}");
         let said = read(TaskKind::Restore, json!({"location": ["s3:a"]})).unwrap_err();
         assert!(said.contains("`snapshot_tag` is missing"), "{said}");
         let said = read(

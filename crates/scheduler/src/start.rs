@@ -19,6 +19,7 @@ use crate::{
     App, ask, clusters, copies,
     driver::Open,
     leader::{Lost, Term},
+    native,
     properties::{Parts, Wish},
     purge::{self, Unfit},
     record::{Record, stale},
@@ -369,7 +370,13 @@ async fn prepare(app: &App, record: &Record) -> Result<Run, Refusal> {
     if let Wish::Delete(request) = &wish {
         purge::preview(app, cluster.id, request).await?;
     }
-    let scout = scout(&cluster, &app.queue.workers().await?, &wish).ok_or_else(|| {
+    let workers = app.queue.workers().await?;
+    if let Wish::Backup(request) = &wish
+        && let Some(objection) = native::objection(request, &cluster, &workers)
+    {
+        return Err(Refusal::Never(objection));
+    }
+    let scout = scout(&cluster, &workers, &wish).ok_or_else(|| {
         let name = &cluster.name;
         Refusal::Never(format!(
             "cluster {name} has no nodes; remove and add it again"

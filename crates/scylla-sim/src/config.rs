@@ -42,7 +42,7 @@ pub enum Ids {
 pub enum Endpoint {
     /// A directory of this machine: a bucket is a folder of it.
     Dir(PathBuf),
-    /// An S3 server at the endpoint's own name (a URL) that takes unsigned requests.
+    /// An S3 server at the endpoint's own name, a URL.
     S3,
 }
 
@@ -86,6 +86,8 @@ pub struct Config {
     pub wedge: bool,
     /// Object storage endpoints all nodes are configured with, by name.
     pub endpoints: BTreeMap<String, Endpoint>,
+    /// Access key and secret for all S3 servers; none: requests go unsigned.
+    pub s3_keys: Option<(String, String)>,
 }
 
 impl Config {
@@ -109,6 +111,7 @@ impl Config {
             restore_tick: Duration::from_millis(100),
             wedge: false,
             endpoints: BTreeMap::new(),
+            s3_keys: None,
         }
     }
 }

@@ -64,7 +64,8 @@ struct Options {
     /// Let load-and-stream with `skip_cleanup` block its shard until restart
     #[arg(long)]
     wedge: bool,
-    /// Object storage endpoint: `name=/directory`, or the URL of an S3 server that takes unsigned requests
+    /// Object storage endpoint: `name=/directory`, or the URL of an S3 server, for which
+    /// AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY of the environment hold as for a node
     #[arg(long = "endpoint")]
     endpoints: Vec<String>,
 }
@@ -89,6 +90,8 @@ impl Options {
             };
             config.endpoints.insert(name, value);
         }
+        let key = |name| std::env::var(name).ok();
+        config.s3_keys = key("AWS_ACCESS_KEY_ID").zip(key("AWS_SECRET_ACCESS_KEY"));
         config.racks = self.racks;
         config.vnodes = self.vnodes;
         config.shards = self.shards.max(1);

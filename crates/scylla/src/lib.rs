@@ -15,7 +15,9 @@
 
 mod data_dir;
 mod digest;
+mod endpoint;
 mod error;
+mod handover;
 mod inspect;
 mod metrics;
 mod node;
@@ -24,7 +26,9 @@ pub mod sstable;
 
 pub use data_dir::{DataDir, Snapshot, TableDir};
 pub use digest::{crc32_of, read_digest};
+pub use endpoint::{Endpoints, Wanted};
 pub use error::Error;
+pub use handover::{Handover, InvalidHandover};
 pub use inspect::InspectError;
 pub use metrics::{Counters, Load, Metrics};
 pub use node::{

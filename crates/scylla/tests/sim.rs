@@ -444,12 +444,12 @@ async fn a_node_transfers_by_itself() {
         bucket: "b".into(),
         prefix: "p/users".into(),
         table: users.clone(),
-        tag: tag(),
+        snapshot: tag().to_string(),
         move_files: false,
     };
     let id = node.native_backup(&backup).await.unwrap();
     assert_eq!(ended(&node, id).await, TaskState::Done);
-    let listed = node.tasks("snapshot", "tabs").await.unwrap();
+    let listed = node.tasks("snapshot", Some("tabs")).await.unwrap();
     assert!(
         listed
             .iter()

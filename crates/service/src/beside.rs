@@ -110,6 +110,7 @@ async fn describe(
         address,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         said_ms: 0,
+        native: None,
     };
     Ok((presence, data_dir))
 }

@@ -137,6 +137,8 @@ pub struct UploaderConfig {
     pub adaptive: bool,
     /// How fast they go, in MiB per second, while those metrics cannot be had.
     pub safe_rate: u32,
+    /// Whether files that ScyllaDB uploads itself are read beforehand and compared with their digests.
+    pub native_check: bool,
 }
 
 impl Default for UploaderConfig {
@@ -147,6 +149,7 @@ impl Default for UploaderConfig {
             rate_limit: 0,
             adaptive: true,
             safe_rate: 100,
+            native_check: true,
         }
     }
 }
@@ -487,6 +490,7 @@ mod tests {
             "uploader.rate_limit",
             "uploader.adaptive",
             "uploader.safe_rate",
+            "uploader.native_check",
             "restore.slots",
             "restore.transfers",
             "restore.rate_limit",

@@ -21,7 +21,7 @@ mod snapshot;
 
 use std::{sync::Arc, time::Duration};
 
-use protocol::{Fact, Job, NodeId, WorkerKind, subject};
+use protocol::{Fact, Job, NodeId, Presence, WorkerKind, subject};
 use queue::{Consumer, Context as JobContext, Handler, JobError};
 use scylla::{DataDir, Node};
 use service::{Beside, Context, Error};
@@ -70,7 +70,9 @@ pub async fn run(ctx: Context) -> Result<(), Error> {
         .registry
         .register("snapshot", metrics::Metrics::register);
     let (announced, worked, answered, ()) = tokio::join!(
-        beside.queue.announce(&beside.presence, ctx.stop.clone()),
+        beside
+            .queue
+            .announce(|| Presence::clone(&beside.presence), ctx.stop.clone()),
         beside
             .queue
             .work(consumer, Arc::clone(&worker), ctx.stop.clone()),
@@ -111,10 +113,7 @@ impl SnapshotWorker {
             }
             Job::TakeSnapshot(job) => self.take_snapshot(job).await,
             Job::Index(job) => self.index(job, ctx).await,
-            Job::DropSnapshot(job) => {
-                self.node.drop_snapshot(&job.tag, None).await?;
-                Ok(Fact::SnapshotDropped)
-            }
+            Job::DropSnapshot(job) => self.drop_snapshot(&job.tag).await,
             Job::ClearSnapshots(job) => self.clear_snapshots(&job).await,
             Job::Request(_)
             | Job::Upload(_)

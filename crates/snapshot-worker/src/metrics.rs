@@ -9,7 +9,7 @@ use prometheus_client::{
 };
 use protocol::SnapshotTag;
 use queue::CancellationToken;
-use scylla::Node;
+use scylla::{Handover, Node};
 use service::Chain;
 use tracing::debug;
 
@@ -47,8 +47,7 @@ impl Metrics {
                 Some(Ok(found)) => {
                     for (taken_by, ours) in [("backup", true), ("other", false)] {
                         let some = found.iter();
-                        let some =
-                            some.filter(|part| part.tag.parse::<SnapshotTag>().is_ok() == ours);
+                        let some = some.filter(|part| is_ours(&part.tag) == ours);
                         let bytes = some.map(|part| part.live).sum();
                         self.held.get_or_create(&TakenBy { taken_by }).set(bytes);
                     }
@@ -62,6 +61,31 @@ impl Metrics {
             if service::pause(stop, EVERY).await {
                 return;
             }
+        }
+    }
+}
+
+/// Whether backups made it: a snapshot, or what an upload by ScyllaDB was given of one.
+fn is_ours(name: &str) -> bool {
+    name.parse::<SnapshotTag>().is_ok() || name.parse::<Handover>().is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_uploads_are_given_is_ours() {
+        for (name, ours) in [
+            ("sm_20260131235959UTC", true),
+            (
+                "thetis_6f1e0000-0000-4000-8000-000000000001_12_sm_20260131235959UTC",
+                true,
+            ),
+            ("thetis_mine", false),
+            ("before-upgrade", false),
+        ] {
+            assert_eq!(is_ours(name), ours, "{name}");
         }
     }
 }

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use protocol::{ClearSnapshots, Fact, SnapshotTag, SnapshotsCleared, TableRef, TakeSnapshot, Unit};
 use scylla::DataDir;
-use tracing::info;
+use service::Chain;
+use tracing::{info, warn};
 
 use crate::{SnapshotWorker, failure::Failure};
 
@@ -14,6 +15,8 @@ impl SnapshotWorker {
         for stale in job.stale.iter().filter(|stale| **stale != job.tag) {
             self.node.drop_snapshot(stale, None).await?;
         }
+        let tag = job.tag.clone();
+        self.remove_handovers(move |tag_of| *tag_of != tag).await;
         for unit in &job.units {
             if self.missing(unit, &job.tag).await?.is_none() {
                 continue;
@@ -47,8 +50,31 @@ impl SnapshotWorker {
             self.node.drop_snapshot(tag, None).await?;
             info!(run = %job.run, %tag, "snapshot deleted");
         }
+        let before = job.before.clone();
+        self.remove_handovers(move |tag| *tag < before).await;
         let tags = tags.into_iter().collect();
         Ok(Fact::SnapshotsCleared(SnapshotsCleared { tags }))
+    }
+
+    /// Deletes the snapshot of a backup that is whole, and what was made of it.
+    pub(crate) async fn drop_snapshot(&self, tag: &SnapshotTag) -> Result<Fact, Failure> {
+        self.node.drop_snapshot(tag, None).await?;
+        let tag = tag.clone();
+        self.remove_handovers(move |of| *of == tag).await;
+        Ok(Fact::SnapshotDropped)
+    }
+
+    /// Removes the handovers of snapshots that `which` chooses: what uploaders have left that died. What
+    /// cannot be removed takes space, and is tried again with the next backup.
+    async fn remove_handovers(&self, which: impl Fn(&SnapshotTag) -> bool + Send + 'static) {
+        let removed = blocking(&self.data_dir, move |data_dir| {
+            data_dir.remove_handovers(|handover| which(&handover.tag))
+        });
+        match removed.await {
+            Ok(0) => {}
+            Ok(count) => info!(count, "handovers removed that uploads have left"),
+            Err(error) => warn!(error = %Chain(&error), "a handover of an upload stays"),
+        }
     }
 
     /// The first table of the unit without a complete snapshot.

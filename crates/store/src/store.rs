@@ -16,14 +16,19 @@ use crate::{
     http::{STALL, Stalled},
     key,
     local::Local,
+    part,
     remote::Remote,
     s3::S3,
+    source::Source,
 };
 
 pub(crate) use copy::torn;
 
 /// The largest object [`Store::get`] returns, in bytes.
 const SMALL: u64 = 64 << 20;
+
+/// Bytes of a file that is only checked in memory at once.
+const CHECKED_AT_ONCE: u64 = 1 << 20;
 
 /// The objects of a listing.
 pub(crate) type Objects = BoxStream<'static, Result<Object, Error>>;
@@ -214,6 +219,31 @@ impl Store {
                 Box::pin(local.put_file(&key, path, bytes, expect, moved)).await
             }
         }
+    }
+
+    /// Reads the file at `path` as [`Self::put_file`] would, and stores nothing: for what somebody else
+    /// is to store. It goes by the same limits. `step` is told of bytes as they are read.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`], [`Error::Torn`] and [`Error::Local`], as of that.
+    pub async fn check_file(
+        &self,
+        path: &Path,
+        bytes: u64,
+        expect: Option<u32>,
+        step: &(dyn Fn(u64) + Send + Sync),
+    ) -> Result<Moved, Error> {
+        let source = Source::open(path, bytes).await?;
+        let mut crc = crc32fast::Hasher::new();
+        for range in part::cut(bytes, CHECKED_AT_ONCE) {
+            let piece = source.read(range, &self.inner.budget).await?;
+            step(piece.bytes());
+            crc.combine(&piece.crc);
+        }
+        source.unchanged()?;
+        let crc32 = crc.finalize();
+        source.verify(crc32, expect)?;
+        Ok(Moved { bytes, crc32 })
     }
 
     /// A whole object of at most 64 MiB.

@@ -6,7 +6,7 @@ use protocol::{Location, Provider};
 use tokio::sync::{Mutex, OnceCell};
 
 use crate::{
-    Error, Requests, Settings, Store,
+    Error, Requests, S3Settings, Settings, Store,
     budget::Budget,
     http::Connector,
     local::Local,
@@ -120,11 +120,7 @@ impl Stores {
         let budget = self.shared.budget.clone();
         let bucket = &location.bucket;
         Ok(match location.provider {
-            Provider::S3 => {
-                let connect = || Clients::new(&settings.s3, http.clone());
-                let clients = self.shared.s3.get_or_try_init(connect).await?.clone();
-                Backend::S3(S3::new(clients, bucket, place, budget))
-            }
+            Provider::S3 => Backend::S3(S3::new(self.s3().await?, bucket, place, budget)),
             Provider::Gcs => {
                 Backend::Remote(remote::gcs(&settings.gcs, http, bucket, place, budget)?)
             }
@@ -135,6 +131,32 @@ impl Stores {
                 Backend::Local(Local::open(&settings.localstorage, bucket, place, budget).await?)
             }
         })
+    }
+
+    /// Where `s3:` locations lie: the base URL that is set, and the region; the latter from the usual
+    /// places if neither is set.
+    pub async fn s3_place(&self) -> (Option<String>, Option<String>) {
+        let S3Settings {
+            endpoint, region, ..
+        } = &self.shared.settings.s3;
+        if endpoint.is_some() || region.is_some() {
+            return (endpoint.clone(), region.clone());
+        }
+        // Settings that contradict themselves were refused at the start.
+        let clients = self.s3().await.ok();
+        (None, clients.and_then(|clients| clients.region()))
+    }
+
+    /// The base URL of `gcs:` locations, if it is not Google's.
+    #[must_use]
+    pub fn gcs_endpoint(&self) -> Option<&str> {
+        self.shared.settings.gcs.endpoint.as_deref()
+    }
+
+    async fn s3(&self) -> Result<Clients, Error> {
+        let Shared { settings, http, .. } = &*self.shared;
+        let connect = || Clients::new(&settings.s3, http.clone());
+        self.shared.s3.get_or_try_init(connect).await.cloned()
     }
 
     /// `s3:backups at http://127.0.0.1:9000`, for errors.

@@ -14,7 +14,6 @@ use catalog::{
     Chunk, ChunkFile, Document, Receipt, ReceiptFile, Replaced,
     key::{ComponentKey, OwnKey},
 };
-use futures::{StreamExt as _, TryStreamExt as _, stream};
 use protocol::{ChunkStored, Fact, TableRef, TableSize, Upload};
 use queue::Context as JobContext;
 use service::telling;
@@ -50,7 +49,7 @@ impl Uploader {
         let chunk: Chunk = parse(&chunk_key, &body)?;
         let _say = self.pacer.job(job.cluster, job.task, job.pace);
         let part = format!("{}.chunk-{}", job.node, job.chunk);
-        let work = Box::pin(self.store_files(&store, job, chunk, ctx));
+        let work = Box::pin(self.store_files(&store, job, &chunk, ctx));
         let receipt = telling(&self.queue, job.run, &part, &ctx.alive, &self.pacer, work).await?;
         let body = Bytes::from(receipt.to_json());
         store
@@ -84,27 +83,23 @@ impl Uploader {
         Ok(None)
     }
 
-    /// Stores each file, several at once; the receipt lists them as the chunk does. The first failure
-    /// ends it; what is stored stays.
+    /// Stores each file; the receipt lists them as the chunk does.
     async fn store_files(
         &self,
         store: &Store,
         job: &Upload,
-        chunk: Chunk,
+        chunk: &Chunk,
         ctx: &JobContext,
     ) -> Result<Receipt, Failure> {
-        let files: Vec<ReceiptFile> = stream::iter(chunk.files)
-            .map(|file| self.store_file(store, file, ctx))
-            .buffered(job.pace.transfers_or(self.transfers))
-            .try_collect()
-            .await?;
+        let (files, share) = self.store_shared(store, job, chunk, ctx).await?;
         Ok(Receipt {
             chunk: job.chunk,
             files,
+            methods: share.methods,
         })
     }
 
-    async fn store_file(
+    pub(crate) async fn store_file(
         &self,
         store: &Store,
         file: ChunkFile,
@@ -190,5 +185,6 @@ fn stored(chunk: u32, receipt: &Receipt) -> Fact {
         tables: tables
             .map(|(table, bytes)| TableSize::new(table, bytes))
             .collect(),
+        methods: receipt.methods.clone(),
     })
 }

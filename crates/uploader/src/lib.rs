@@ -25,19 +25,24 @@
 mod chunk;
 mod failure;
 mod metrics;
+mod native;
 mod purge;
 mod seal;
 mod validate;
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use futures::future::OptionFuture;
-use protocol::{Fact, Job, NodeId, WorkerKind, subject};
+use protocol::{Fact, Job, Method, NodeId, Presence, WorkerKind, subject};
 use queue::{Consumer, Context as JobContext, Handler, JobError, Queue};
+use scylla::DataDir;
 use service::{Beside, Context, Error, Pacer, UploaderConfig};
 use store::Stores;
 
-use crate::{failure::Failure, metrics::Metrics};
+use crate::{failure::Failure, metrics::Metrics, native::Native};
+
+/// How long an upload that was told to stop may take to call ScyllaDB off.
+const CALL_OFF: Duration = Duration::from_millis(1_800);
 
 /// Runs an uploader until `ctx.stop`.
 ///
@@ -55,6 +60,12 @@ pub async fn run(ctx: Context) -> Result<(), Error> {
         stores: beside.stores.clone(),
         queue: beside.queue.clone(),
         transfers: ctx.config.uploader.transfers,
+        native: Native::new(
+            beside.node.clone(),
+            DataDir::new(&beside.data_dir),
+            beside.stores.clone(),
+            ctx.config.uploader.native_check,
+        ),
         pacer: pacer.clone(),
         metrics: ctx.registry.register("uploader", Metrics::register),
     });
@@ -76,11 +87,17 @@ pub async fn run(ctx: Context) -> Result<(), Error> {
             .queue
             .work(consumer, Arc::clone(&uploader), ctx.stop.clone())
     };
-    let (announced, worked, validated, ()) = tokio::join!(
-        beside.queue.announce(&beside.presence, ctx.stop.clone()),
+    let presence = || Presence {
+        native: uploader.native.told(),
+        ..Presence::clone(&beside.presence)
+    };
+    uploader.native.first_look().await;
+    let (announced, worked, validated, (), ()) = tokio::join!(
+        beside.queue.announce(presence, ctx.stop.clone()),
         work(of_backups),
         work(of_validations),
         follow(&pacer, &beside, &ctx),
+        uploader.native.look_on(&ctx.stop),
     );
     announced
         .and(worked)
@@ -109,12 +126,21 @@ struct Uploader {
     stores: Stores,
     queue: Queue,
     transfers: usize,
+    native: Native,
     pacer: Pacer,
     metrics: Metrics,
 }
 
 impl Handler for Uploader {
     async fn handle(&self, job: Job, ctx: JobContext) -> Result<Option<Fact>, JobError> {
+        let call_off = match &job {
+            Job::Upload(job) if job.method != Method::Agent => CALL_OFF,
+            _ => Duration::ZERO,
+        };
+        let stopped = async {
+            ctx.stop.cancelled().await;
+            tokio::time::sleep(call_off).await;
+        };
         let work = async {
             match job {
                 Job::Upload(job) => self.upload(&job, &ctx).await,
@@ -135,10 +161,9 @@ impl Handler for Uploader {
                 | Job::PutBack(_) => Err(Failure::NotMine { kind: job.kind() }),
             }
         };
-        match ctx.stop.run_until_cancelled(Box::pin(work)).await {
-            Some(Ok(fact)) => Ok(fact),
-            Some(Err(failure)) => Err(failure.verdict()),
-            None => Err(JobError::Stopped),
+        tokio::select! {
+            done = Box::pin(work) => done.map_err(|failure| failure.verdict()),
+            () = stopped => Err(JobError::Stopped),
         }
     }
 

@@ -46,6 +46,10 @@ impl Uploader {
             None => self.publish(&store, job, &key, ctx).await?,
         };
         self.tidy(&store, job, &key).await?;
+        let origin = job.origin;
+        self.native
+            .remove_handovers(move |found| found.origin == origin)
+            .await;
         Ok(Some(Fact::Sealed(Sealed {
             files: manifest.files(),
             bytes: manifest.bytes(),

@@ -31,6 +31,7 @@ use crate::{
     bitmap::Bitmap,
     life::Life,
     limit,
+    methods::Methods,
     report::Report,
     tables::Tables,
     wait::{Step, Wait, Who},
@@ -47,6 +48,9 @@ pub struct Backup {
     parts: BTreeMap<NodeId, Part>,
     /// Tables on all nodes.
     tables: Tables,
+    /// Who moved them, where that was told.
+    #[serde(default, skip_serializing_if = "Methods::is_empty")]
+    methods: Methods,
     /// The purge, once it has begun.
     purging: Option<Purging>,
     removed: Option<Removed>,
@@ -100,6 +104,9 @@ struct Part {
     /// Its tables; none where nodes have very many.
     #[serde(default)]
     tables: Tables,
+    /// Who moved them, where that was told; nothing where nodes have very many.
+    #[serde(default, skip_serializing_if = "Methods::is_empty")]
+    methods: Methods,
 }
 
 fn yes() -> bool {
@@ -115,6 +122,7 @@ impl Backup {
             units: Vec::new(),
             parts: BTreeMap::new(),
             tables: Tables::default(),
+            methods: Methods::default(),
             purging: None,
             removed: None,
         }
@@ -183,10 +191,14 @@ impl Backup {
 
     /// Counts tables for all nodes together only, if there are very many.
     fn bound_tables(&mut self) {
-        let counted: usize = self.parts.values().map(|part| part.tables.len()).sum();
+        let parts = self.parts.values();
+        let counted: usize = parts
+            .map(|part| part.tables.len() + part.methods.len())
+            .sum();
         if counted > limit::NODE_TABLES {
             for part in self.parts.values_mut() {
                 part.tables = Tables::default();
+                part.methods = Methods::default();
             }
         }
     }

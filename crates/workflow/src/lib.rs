@@ -46,6 +46,7 @@ mod course;
 mod errand;
 mod life;
 pub mod limit;
+mod methods;
 mod report;
 mod restore;
 mod ring;

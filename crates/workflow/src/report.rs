@@ -1,6 +1,6 @@
 //! A run as users see it.
 
-use protocol::{NodeId, RunId, RunStatus, SnapshotTag, TaskId, TaskKind, Validated};
+use protocol::{Method, NodeId, RunId, RunStatus, SnapshotTag, TaskId, TaskKind, Validated};
 use serde::{Deserialize, Serialize};
 
 use crate::Removed;
@@ -112,4 +112,7 @@ pub struct Table {
     pub skipped: u64,
     /// Of these, bytes brought to the bucket, or into the cluster.
     pub done: u64,
+    /// Who brought them and why, where that was a question.
+    #[serde(default)]
+    pub methods: Vec<(Method, String)>,
 }

@@ -77,6 +77,7 @@ impl Tables {
                     size: count.bytes,
                     skipped: count.skipped,
                     done: if all { rest } else { count.done.min(rest) },
+                    methods: Vec::new(),
                 }
             })
         });

@@ -88,6 +88,7 @@ fn documents_keep_their_form() {
     let receipt = Receipt {
         chunk: 0,
         files: planned.chunks[0].files.iter().map(stored).collect(),
+        methods: vec![],
     };
     golden("receipt.v1.json", &receipt);
 }

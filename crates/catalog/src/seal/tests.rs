@@ -17,6 +17,7 @@ fn receipt(chunk: &Chunk) -> Receipt {
     Receipt {
         chunk: chunk.chunk,
         files: chunk.files.iter().map(stored).collect(),
+        methods: vec![],
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::{
     human::{bytes, percent},
     progress::RESTORE,
-    shape::{Keyspace, RunProgress},
+    shape::{Keyspace, RunProgress, Table},
     table::{Align, Columns},
 };
 
@@ -44,27 +44,37 @@ impl Details {
             (done, Align::Right),
             ("DEDUPLICATED", Align::Right),
         ];
+        let shown: Vec<&Keyspace> = keyspaces
+            .iter()
+            .filter(|keyspace| {
+                let wanted = self.keyspace.as_ref();
+                wanted.is_none_or(|wanted| *wanted == keyspace.keyspace)
+            })
+            .collect();
+        let tables = || shown.iter().flat_map(|keyspace| &keyspace.tables);
+        // Most backups have but one method.
+        let told = tables().any(|table| !table.methods.is_empty());
+        let mut headings = headings.to_vec();
+        if told {
+            headings.push(("METHOD", Align::Left));
+        }
         let mut columns = Columns::new(colour, &headings);
-        let mut any = false;
-        for keyspace in keyspaces {
-            if self
-                .keyspace
-                .as_ref()
-                .is_some_and(|wanted| *wanted != keyspace.keyspace)
-            {
-                continue;
-            }
+        let any = tables().next().is_some();
+        for keyspace in &shown {
             for table in &keyspace.tables {
-                any = true;
                 let moved = table.uploaded + table.restored;
-                columns.row([
+                let mut row = vec![
                     keyspace.keyspace.clone(),
                     table.table.clone(),
                     percent(moved + table.skipped, table.size),
                     bytes(table.size),
                     bytes(moved),
                     bytes(table.skipped),
-                ]);
+                ];
+                if told {
+                    row.push(methods(table));
+                }
+                columns.row(row);
             }
         }
         match (any, host) {
@@ -73,6 +83,13 @@ impl Details {
             (true, host) => format!("\n\nHost: {host}\n{}", columns.text()),
         }
     }
+}
+
+/// As in `native (asked for)`.
+fn methods(table: &Table) -> String {
+    let told = table.methods.iter();
+    let told = told.map(|told| format!("{} ({})", told.method, told.reason));
+    told.collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]
@@ -101,6 +118,12 @@ Host: 10.0.0.1
 KEYSPACE  TABLE  PROGRESS      SIZE  UPLOADED  DEDUPLICATED
 shop      users       75%  2.00 KiB     512 B      1.00 KiB";
         assert_eq!(details.text(&all, false), expected);
+        let mut native = all.clone();
+        native.progress.as_mut().unwrap().hosts[0].keyspaces[0].tables[0].methods =
+            serde_json::from_value(json!([{"method": "native", "reason": "asked for"}])).unwrap();
+        let text = details.text(&native, false);
+        assert!(text.contains("DEDUPLICATED  METHOD\n"), "{text}");
+        assert!(text.ends_with("1.00 KiB  native (asked for)"), "{text}");
         let elsewhere = Details {
             host: Some("10.0.0.2".to_owned()),
             keyspace: None,

@@ -90,6 +90,7 @@ fn backup_text(target: &BackupTarget, schedule: &Value, all: bool) -> String {
     for hole in &target.uncovered {
         lines.push(format!("It would fail: no node is up for {hole}"));
     }
+    lines.extend(target.notes.iter().map(|note| format!("Note: {note}")));
     lines.extend(estimate(&target.estimate));
     lines.join("\n")
 }

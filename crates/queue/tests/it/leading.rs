@@ -191,13 +191,14 @@ async fn a_worker_is_known_while_it_lives_and_not_after() -> Result<()> {
         cluster_name: "prod".into(),
         version: "0.1.0".into(),
         said_ms: 0,
+        native: None,
     };
     let (orderly, killed) = (presence("orderly"), presence("killed"));
     let mut tasks = JoinSet::new();
     let stop = CancellationToken::new();
     let announce = |presence: &Presence| {
         let (queue, presence, stop) = (queue.clone(), presence.clone(), stop.clone());
-        async move { queue.announce(&presence, stop).await }
+        async move { queue.announce(|| presence.clone(), stop).await }
     };
     tasks.spawn(announce(&orderly));
     let dying = tasks.spawn(announce(&killed));
@@ -234,7 +235,7 @@ async fn a_worker_is_known_while_it_lives_and_not_after() -> Result<()> {
     }
     assert!(queue.workers().await?.is_empty());
     let error = queue
-        .announce(&presence("a.b"), CancellationToken::new())
+        .announce(|| presence("a.b"), CancellationToken::new())
         .await
         .unwrap_err();
     assert!(matches!(error, queue::Error::Key(_)), "{error}");

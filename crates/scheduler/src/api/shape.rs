@@ -684,6 +684,19 @@ pub struct TableProgress {
     pub started_at: Option<String>,
     /// When it ended.
     pub completed_at: Option<String>,
+    /// Who brought its files to the bucket, and why, of a backup by `native` or `auto`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub methods: Vec<TableMethod>,
+}
+
+/// Who brought files of a table to the bucket.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(default)]
+pub struct TableMethod {
+    /// `native` is ScyllaDB itself, `agent` Thetis' own engine.
+    pub method: String,
+    /// Why.
+    pub reason: String,
 }
 
 /// How far a restore is. All sizes in bytes.
@@ -773,6 +786,8 @@ pub struct BackupTarget {
     pub uncovered: Vec<String>,
     /// What it would take.
     pub estimate: Estimate,
+    /// What else is worth knowing of how files get there.
+    pub notes: Vec<String>,
 }
 
 /// A node that a task would work on.

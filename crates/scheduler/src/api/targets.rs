@@ -13,8 +13,7 @@ use bucket::{
 use catalog::Filter;
 use futures::{StreamExt as _, stream};
 use protocol::{
-    BackupRequest, Cluster, ClusterId, Inspected, NodeInfo, RestoreRequest, RunId, RunStatus,
-    TaskKind,
+    Cluster, ClusterId, Inspected, NodeInfo, RestoreRequest, RunId, RunStatus, TaskKind,
 };
 
 use super::{
@@ -24,6 +23,7 @@ use super::{
 use crate::{
     App, ask,
     clusters::{self, Look},
+    native,
     properties::Wish,
     record::Record,
 };
@@ -57,13 +57,15 @@ pub(super) async fn backup(
     let size: u64 = hosts.iter().filter_map(|host| host.size).sum();
     let dcs: BTreeSet<String> = hosts.iter().map(|host| host.dc.clone()).collect();
     let estimate = estimate_backup(&app, &cluster, size).await?;
+    let notes = native::notes(&request, &cluster, &app.queue.workers().await?);
     Ok(Json(BackupTarget {
         cluster_id: cluster.id.to_string(),
         dc: dcs.into_iter().collect(),
         location: request.location.iter().map(ToString::to_string).collect(),
         units,
         size,
-        method: method(&request),
+        method: request.method.to_string(),
+        notes,
         retention: request.retention.retention,
         retention_days: request.retention.retention_days,
         hosts,
@@ -148,12 +150,6 @@ fn wish(kind: TaskKind, update: &TaskUpdate) -> Result<Wish, ApiError> {
         )));
     }
     Wish::read(kind, &update.properties)
-}
-
-fn method(request: &BackupRequest) -> String {
-    let name = serde_json::to_value(request.method).ok();
-    let name = name.and_then(|name| name.as_str().map(str::to_owned));
-    name.unwrap_or_default()
 }
 
 /// What the backup holds of what is to be restored, and how many files.

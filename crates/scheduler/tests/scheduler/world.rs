@@ -212,6 +212,7 @@ impl World {
             cluster_name: CLUSTER.to_owned(),
             version: "test".to_owned(),
             said_ms: 0,
+            native: None,
         };
         self.consume(number, kind.as_str(), filters);
         if kind == WorkerKind::Upload {
@@ -221,7 +222,7 @@ impl World {
         let queue = self.queue.clone();
         self.tasks.spawn(async move {
             queue
-                .announce(&presence, CancellationToken::new())
+                .announce(|| presence.clone(), CancellationToken::new())
                 .await
                 .expect("announced");
         });
@@ -434,6 +435,7 @@ impl Handler for Actor {
                     files: 10,
                     bytes: 1_000,
                     tables: vec![TableSize::new(users(), 1_000)],
+                    methods: vec![],
                 })
             }
             Job::Seal(_) => Fact::Sealed(Sealed {

@@ -39,7 +39,7 @@ pub(super) fn open(context: &Context, name: &str, bucket: &str) -> Result<Bucket
             format!("endpoint {name} not found"),
         )
     })?;
-    Ok(Bucket::new(name, endpoint, bucket))
+    Ok(Bucket::new(name, endpoint, bucket, &context.sim.config))
 }
 
 fn prefix(context: &Context, call: &Call) -> String {

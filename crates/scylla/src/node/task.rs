@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use protocol::{SnapshotTag, TableRef};
+use protocol::TableRef;
 use reqwest::Method;
 use serde::Deserialize;
 use uuid::Uuid;
@@ -101,8 +101,8 @@ pub struct NativeBackup {
     pub prefix: String,
     /// The table.
     pub table: TableRef,
-    /// Its snapshot.
-    pub tag: SnapshotTag,
+    /// Its snapshot, by name; not always one of a backup's.
+    pub snapshot: String,
     /// Whether the snapshot's files are deleted once they are stored.
     pub move_files: bool,
 }
@@ -168,7 +168,7 @@ impl Node {
         let call = call.with("prefix", what.prefix.trim_matches('/'));
         let call = call.with("keyspace", &*what.table.keyspace);
         let call = call.with("table", &*what.table.table);
-        let call = call.with("snapshot", what.tag.as_str());
+        let call = call.with("snapshot", &*what.snapshot);
         let call = match what.move_files {
             true => call.with("move_files", "true"),
             false => call,
@@ -236,15 +236,23 @@ impl Node {
         self.call(Method::POST, &path, attempt).done().await
     }
 
-    /// Tasks of a module, as in `snapshot` or `sstables_loader`, that work on a keyspace.
+    /// Tasks of a module, as in `snapshot` or `sstables_loader`; of one keyspace, or of all.
     ///
     /// # Errors
     /// As for every call: [`Error`].
-    pub async fn tasks(&self, module: &str, keyspace: &str) -> Result<Vec<TaskSummary>, Error> {
+    pub async fn tasks(
+        &self,
+        module: &str,
+        keyspace: Option<&str>,
+    ) -> Result<Vec<TaskSummary>, Error> {
         let attempt = format!("list tasks of {module}");
         let path = ["task_manager", "list_module_tasks", module];
         let call = self.call(Method::GET, &path, attempt);
-        call.with("keyspace", keyspace).read().await
+        let call = match keyspace {
+            Some(keyspace) => call.with("keyspace", keyspace),
+            None => call,
+        };
+        call.read().await
     }
 
     /// For how long the node remembers a user's task after its end.

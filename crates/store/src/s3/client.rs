@@ -97,6 +97,11 @@ impl Clients {
         })
     }
 
+    /// The region they go by, if one was found.
+    pub(crate) fn region(&self) -> Option<String> {
+        self.control.config().region().map(ToString::to_string)
+    }
+
     /// Where a bucket is; not asked for yet. All who open it share the answer.
     pub(super) fn target(&self, bucket: &str) -> Arc<OnceCell<Target>> {
         let mut targets = lock(&self.shared.targets);

@@ -98,6 +98,8 @@ impl Backup {
             for size in &chunk.tables {
                 self.tables.done(&size.table, size.bytes);
             }
+            self.methods.tell(&chunk.methods);
+            self.bound_tables();
         }
         folded
     }
@@ -166,6 +168,7 @@ impl Part {
             for size in &chunk.tables {
                 self.tables.done(&size.table, size.bytes);
             }
+            self.methods.tell(&chunk.methods);
         }
         self.since_ms = now_ms;
         self.stored_all(now_ms);

@@ -3,7 +3,7 @@
 use protocol::{Inspected, Location, NodeInfo};
 
 use super::{At, Backup, Part, Phase};
-use crate::{bitmap::Bitmap, course::Folded, ring::Ring, tables::Tables};
+use crate::{bitmap::Bitmap, course::Folded, methods::Methods, ring::Ring, tables::Tables};
 
 impl Backup {
     pub(super) fn inspected(&mut self, found: &Inspected) -> Folded {
@@ -114,6 +114,7 @@ impl Part {
             skipped_bytes: 0,
             uploaded: 0,
             tables: Tables::default(),
+            methods: Methods::default(),
         }
     }
 }

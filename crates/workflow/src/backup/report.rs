@@ -35,7 +35,9 @@ pub(super) fn of(backup: &Backup) -> Report {
         files: sum(|host| host.files),
         parts_done: sum(|host| u64::from(host.parts_done)),
         parts: sum(|host| u64::from(host.parts)),
-        tables: backup.tables.report(backup.slowest() >= At::Stored),
+        tables: backup
+            .methods
+            .report(backup.tables.report(backup.slowest() >= At::Stored)),
         removed: backup.removed,
         validated: None,
         cleared: 0,
@@ -86,7 +88,9 @@ fn host(backup: &Backup, node: NodeId, part: &Part) -> Host {
         restored: 0,
         download_ms: 0,
         load_ms: 0,
-        tables: part.tables.report(part.at >= At::Stored),
+        tables: part
+            .methods
+            .report(part.tables.report(part.at >= At::Stored)),
     }
 }
 

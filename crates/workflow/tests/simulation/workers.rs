@@ -370,6 +370,7 @@ impl World {
             files: 8,
             bytes: 8_000,
             tables: vec![TableSize::new(table(), 8_000)],
+            methods: vec![],
         }))
     }
 

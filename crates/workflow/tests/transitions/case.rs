@@ -131,6 +131,7 @@ pub(crate) fn chunk(chunk: u32) -> Fact {
         files: 8,
         bytes: 100,
         tables: vec![TableSize::new(orders(), 100)],
+        methods: vec![],
     })
 }
 

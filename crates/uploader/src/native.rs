@@ -1,0 +1,664 @@
+//! Having ScyllaDB store files itself.
+//!
+//! For a table's files of a chunk the node is shown a handover ([`scylla::Handover`]): a snapshot with
+//! just these files, which it moves to where the own engine would have put them, under the same
+//! names. So whoever stores it, what lies in the bucket is the same, and deduplication is nobody's
+//! concern here. What proves a file is that the bucket lists it with its size, and that its content
+//! here was what its digest says just before (`uploader.native_check`).
+//!
+//! # Promises
+//! * One task of ours at a time beside a node, whatever the number of uploaders, and none while the
+//!   node uploads for somebody else: it would only wait there.
+//! * A task is judged by its state; a file by what the bucket lists. So a task that is forgotten, as
+//!   by the node's restart, or one whose asker died costs only what it had not stored yet.
+//! * Told to stop, it has the task aborted and leaves off within [`CALL_OFF`].
+//!
+//! # Crashes
+//! The node goes on without us. Whoever gets the chunk next waits for that, and asks for the rest. The
+//! handover is made anew then; it goes with its chunk, with the seal of its node, or when the next
+//! backup takes its snapshot.
+
+mod share;
+
+use std::{
+    collections::BTreeMap,
+    fs::{File, TryLockError},
+    time::Duration,
+};
+
+use catalog::{Chunk, ReceiptFile};
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use protocol::{Method, NativeUpload, TableRef, Upload};
+use queue::{CancellationToken, Context as JobContext};
+use scylla::{DataDir, Handover, NativeBackup, Node, Task, TaskState, Wanted};
+use service::Chain;
+use store::{Store, Stores};
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout},
+};
+use tracing::{debug, info, warn};
+use uuid::Uuid;
+
+use self::share::{Part, Share};
+use crate::{Uploader, failure::Failure, metrics::Metrics};
+
+/// How often the node is asked what it can, for others to know.
+const LOOK: Duration = Duration::from_secs(30);
+/// How long the first answer may take before this uploader is announced without it.
+const FIRST_LOOK: Duration = Duration::from_secs(3);
+/// How long the node waits with its answer for the end of a task.
+const POLL: Duration = Duration::from_secs(1);
+/// Between two looks at the lock that another chunk of the node holds.
+const LOCK_PAUSE: Duration = Duration::from_millis(200);
+/// How long a task may show no bytes at all, done or to be done, and count as alive: it waits for the
+/// node's snapshot lock, and whoever holds that may have hours to go. A task that has shown any has to
+/// move them within `nats.stall_secs`, as everything has to.
+const PATIENCE: Duration = Duration::from_secs(60 * 60);
+/// How often a part is asked for, at one attempt at its chunk.
+const TRIES: u32 = 3;
+/// Attempts at a chunk after which `auto` leaves ScyllaDB out.
+const ATTEMPTS: u64 = 2;
+/// How long an aborted task may take to end before it is left alone.
+const CALL_OFF: Duration = Duration::from_secs(1);
+
+const BACKUP: &str = "backup";
+const MODULE: &str = "snapshot";
+
+/// The node, as one that uploads.
+pub(crate) struct Native {
+    node: Node,
+    data_dir: DataDir,
+    stores: Stores,
+    /// Whether data is compared with its digest first.
+    check: bool,
+    told: watch::Sender<Option<NativeUpload>>,
+}
+
+/// What came of the parts of a chunk.
+pub(crate) struct Outcome {
+    /// Files that are proven, by their places in the chunk.
+    pub(crate) proven: Vec<(usize, ReceiptFile)>,
+    /// The first part that was not stored, and why.
+    pub(crate) failed: Option<(usize, Failure)>,
+}
+
+/// How a task ended that did not fail.
+#[derive(Debug, PartialEq, Eq)]
+enum End {
+    Done,
+    /// The node does not know it any more.
+    Forgotten,
+}
+
+/// A chunk's upload, as far as it is ScyllaDB's.
+pub(crate) struct Errand<'a> {
+    pub(crate) store: &'a Store,
+    pub(crate) job: &'a Upload,
+    pub(crate) chunk: &'a Chunk,
+    pub(crate) endpoint: &'a str,
+    pub(crate) ctx: &'a JobContext,
+    /// Cancelled when the chunk is to be left off.
+    pub(crate) leave: &'a CancellationToken,
+    pub(crate) metrics: &'a Metrics,
+    pub(crate) transfers: usize,
+}
+
+impl Native {
+    pub(crate) fn new(node: Node, data_dir: DataDir, stores: Stores, check: bool) -> Self {
+        Self {
+            node,
+            data_dir,
+            stores,
+            check,
+            told: watch::Sender::new(None),
+        }
+    }
+
+    /// What the node can upload, when last looked at.
+    pub(crate) fn told(&self) -> Option<NativeUpload> {
+        self.told.borrow().clone()
+    }
+
+    /// Looks what the node can upload, in time for the announcement if it answers at once.
+    pub(crate) async fn first_look(&self) {
+        if timeout(FIRST_LOOK, self.note()).await.is_err() {
+            debug!("the node does not say in time what it can upload");
+        }
+    }
+
+    /// Looks on until `stop`: what a node is configured with changes while it runs.
+    pub(crate) async fn look_on(&self, stop: &CancellationToken) {
+        while !service::pause(stop, LOOK).await {
+            self.note().await;
+        }
+    }
+
+    async fn note(&self) {
+        match self.look().await {
+            Ok(found) => drop(self.told.send_replace(Some(found))),
+            // A node that restarts can the same afterwards, most likely.
+            Err(error) => debug!(error = %Chain(&error), "what the node can upload is not known"),
+        }
+    }
+
+    async fn look(&self) -> Result<NativeUpload, scylla::Error> {
+        let (url, region) = self.stores.s3_place().await;
+        let wanted = Wanted { url, region };
+        let gcs = self.stores.gcs_endpoint();
+        self.node.native_upload(&wanted, gcs).await
+    }
+
+    /// Shares out a chunk; gives the endpoint by which ScyllaDB gets its part to the bucket, if any.
+    pub(crate) async fn share(
+        &self,
+        job: &Upload,
+        chunk: &Chunk,
+        attempt: u64,
+    ) -> Result<(Share, String), Failure> {
+        let auto = match job.method {
+            Method::Agent | Method::Rclone => return Ok((Share::own(chunk), String::new())),
+            Method::Native => false,
+            Method::Auto => true,
+        };
+        let refused = |reason: &str| Ok((Share::refused(chunk, reason), String::new()));
+        if auto && attempt > ATTEMPTS {
+            return refused("ScyllaDB was asked at two attempts and did not get it done");
+        }
+        let found = match self.look().await {
+            Ok(found) => found,
+            Err(cause) if auto => {
+                let cause = Chain(&cause);
+                return refused(&format!("what the node can upload is not known: {cause}"));
+            }
+            Err(cause) => return Err(cause.into()),
+        };
+        let provider = job.location.provider;
+        let endpoint = match auto {
+            true => found.ready(provider),
+            false => found.endpoint(provider),
+        };
+        match endpoint {
+            Err(reason) => refused(&reason),
+            Ok(endpoint) => {
+                let why = match auto {
+                    true => format!("ScyllaDB {} knows the store", found.scylla_version),
+                    false => "asked for".to_owned(),
+                };
+                Ok((Share::native(chunk, &why), endpoint.to_owned()))
+            }
+        }
+    }
+
+    /// Has the parts stored, one after the other, until one fails.
+    pub(crate) async fn store(&self, errand: &Errand<'_>, parts: &[Part]) -> Outcome {
+        let mut proven = Vec::new();
+        // Others of this node may have their turn while this one reads.
+        let files = parts.iter().flat_map(|part| &part.files).copied();
+        let files: Vec<usize> = files.collect();
+        let checked = match self.check_files(errand, files).await {
+            Ok(checked) => checked,
+            Err(failure) => {
+                let failed = Some((0, failure));
+                return Outcome { proven, failed };
+            }
+        };
+        let turn = match self.turn(errand).await {
+            Ok(turn) => turn,
+            Err(failure) => {
+                let failed = Some((0, failure));
+                return Outcome { proven, failed };
+            }
+        };
+        let mut checked = checked.into_iter();
+        for (at, part) in parts.iter().enumerate() {
+            if let Err(failure) = self.part(errand, part).await {
+                let failed = Some((at, failure));
+                return Outcome { proven, failed };
+            }
+            proven.extend(checked.by_ref().take(part.files.len()));
+        }
+        drop(turn);
+        Outcome {
+            proven,
+            failed: None,
+        }
+    }
+
+    /// Reads the files as they are here, so that nothing damaged is proven.
+    async fn check_files(
+        &self,
+        errand: &Errand<'_>,
+        files: Vec<usize>,
+    ) -> Result<Vec<(usize, ReceiptFile)>, Failure> {
+        let check = |at: usize| async move {
+            let file = &errand.chunk.files[at];
+            let known = file.crc32.filter(|_| !self.check);
+            let crc32 = match known {
+                Some(crc32) => crc32,
+                None => {
+                    let path = self.data_dir.path().join(&file.path);
+                    let attempt = format!("read {}", path.display());
+                    let step = |_| errand.ctx.alive.moved(0);
+                    let read = errand
+                        .store
+                        .check_file(&path, file.bytes, file.crc32, &step);
+                    read.await.map_err(Failure::store(attempt))?.crc32
+                }
+            };
+            let (key, bytes) = (file.key.clone(), file.bytes);
+            Ok((at, ReceiptFile { key, bytes, crc32 }))
+        };
+        let work = stream::iter(files)
+            .map(check)
+            .buffered(errand.transfers)
+            .try_collect();
+        let done = errand.leave.run_until_cancelled(work).await;
+        done.unwrap_or(Err(Failure::Stopped))
+    }
+
+    /// Waits until no other chunk of this node is in ScyllaDB's hands. Held until the file is dropped,
+    /// also by the death of this process.
+    async fn turn(&self, errand: &Errand<'_>) -> Result<File, Failure> {
+        let path = self.data_dir.path();
+        let failed = |attempt, cause| {
+            Failure::from(scylla::Error::File {
+                attempt,
+                path: path.to_owned(),
+                cause,
+            })
+        };
+        let file = File::open(path).map_err(|e| failed("open", e))?;
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(file),
+                Err(TryLockError::WouldBlock) => {
+                    // Whoever has it moves, or is called off.
+                    errand.ctx.alive.moved(0);
+                    if service::pause(errand.leave, LOCK_PAUSE).await {
+                        return Err(Failure::Stopped);
+                    }
+                }
+                Err(TryLockError::Error(e)) => return Err(failed("lock", e)),
+            }
+        }
+    }
+
+    /// Has one part stored, and proven by the bucket.
+    async fn part(&self, errand: &Errand<'_>, part: &Part) -> Result<(), Failure> {
+        let Errand { job, chunk, .. } = errand;
+        let handover = Handover {
+            tag: part.tag.clone(),
+            origin: job.origin,
+            chunk: job.chunk,
+        };
+        let mut tries = 0;
+        loop {
+            self.outwait_others(errand).await?;
+            let missing = missing(errand, part).await?;
+            let Some(first) = missing.first() else {
+                self.tidy(&handover).await;
+                errand.metrics.files.inc_by(part.files.len() as u64);
+                return Ok(());
+            };
+            if tries == TRIES {
+                let key = chunk.files[*first].key.clone();
+                return Err(Failure::Unproven { key, tries });
+            }
+            tries += 1;
+            self.make(&handover, part, errand, &missing).await?;
+            let backup = NativeBackup {
+                endpoint: errand.endpoint.to_owned(),
+                bucket: job.location.bucket.clone(),
+                prefix: job.location.key(&part.prefix),
+                table: part.table.clone(),
+                snapshot: handover.to_string(),
+                move_files: true,
+            };
+            let task = self.node.native_backup(&backup).await?;
+            debug!(run = %job.run, chunk = job.chunk, table = %part.table, %task, files = missing.len(), "ScyllaDB uploads");
+            let ended = self.follow(errand, task, Some(&part.table)).await;
+            if matches!(ended, Err(Failure::Stopped)) {
+                self.call_off(task).await;
+                self.tidy(&handover).await;
+            }
+            if ended? == End::Forgotten {
+                info!(run = %job.run, chunk = job.chunk, %task, "ScyllaDB has forgotten an upload; looking what it has stored");
+            }
+        }
+    }
+
+    async fn make(
+        &self,
+        handover: &Handover,
+        part: &Part,
+        errand: &Errand<'_>,
+        missing: &[usize],
+    ) -> Result<(), Failure> {
+        let snapshot = self.data_dir.path().join(&part.snapshot);
+        let names = missing.iter().map(|at| {
+            let path = &errand.chunk.files[*at].path;
+            path.rsplit('/').next().unwrap_or_default().to_owned()
+        });
+        let (handover, names) = (handover.clone(), names.collect::<Vec<_>>());
+        let make = move || {
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            handover.make(&snapshot, &names)
+        };
+        let made = tokio::task::spawn_blocking(make).await;
+        made.expect("linking files does not panic")?;
+        Ok(())
+    }
+
+    /// Waits until the node uploads for nobody else, as for an uploader that died. What that stored need
+    /// not be stored again.
+    async fn outwait_others(&self, errand: &Errand<'_>) -> Result<(), Failure> {
+        for task in self.node.tasks(MODULE, None).await? {
+            if !task.state.ended() && task.kind.ends_with(BACKUP) {
+                info!(task = %task.id, keyspace = task.keyspace, "waiting for an upload that ScyllaDB is at already");
+                match self.follow(errand, task.id, None).await {
+                    // How it went is its own asker's concern.
+                    Ok(_) | Err(Failure::Task { .. }) => {}
+                    Err(failure) => return Err(failure),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for a task's end. What it moves counts as moved if it is ours, that is, if its table is
+    /// given.
+    async fn follow(
+        &self,
+        errand: &Errand<'_>,
+        id: Uuid,
+        ours: Option<&TableRef>,
+    ) -> Result<End, Failure> {
+        let mut seen = Seen::default();
+        loop {
+            let wait = self.node.wait_task(id, POLL);
+            let Some(waited) = errand.leave.run_until_cancelled(wait).await else {
+                return Err(Failure::Stopped);
+            };
+            let task = match waited {
+                Ok(Some(task)) => Ok(task),
+                Ok(None) => self.node.task(id).await,
+                Err(error) => Err(error),
+            };
+            let task = match task {
+                Ok(task) => task,
+                Err(scylla::Error::NoSuchTask { .. }) => return Ok(End::Forgotten),
+                Err(error) => return Err(error.into()),
+            };
+            if let Some(bytes) = seen.step(&task) {
+                let bytes = if ours.is_some() { bytes } else { 0 };
+                errand.metrics.sent.inc_by(bytes);
+                errand.ctx.alive.moved(bytes);
+            }
+            match task.state {
+                TaskState::Done => return Ok(End::Done),
+                TaskState::Failed => {
+                    let unknown = || TableRef {
+                        keyspace: task.keyspace.clone(),
+                        table: "*".to_owned(),
+                    };
+                    return Err(Failure::Task {
+                        table: ours.cloned().unwrap_or_else(unknown),
+                        words: task.error,
+                    });
+                }
+                TaskState::Created
+                | TaskState::Running
+                | TaskState::Suspended
+                | TaskState::Other => {}
+            }
+        }
+    }
+
+    /// Has a task aborted, and waits a little for its end: what it still stores does no harm.
+    async fn call_off(&self, id: Uuid) {
+        let work = async {
+            self.node.abort_task(id).await?;
+            while self.node.wait_task(id, POLL).await?.is_none() {}
+            Ok::<_, scylla::Error>(())
+        };
+        match timeout(CALL_OFF, work).await {
+            Ok(Ok(()) | Err(scylla::Error::NoSuchTask { .. })) => {}
+            Ok(Err(error)) => {
+                warn!(task = %id, error = %Chain(&error), "an upload of ScyllaDB's was not called off");
+            }
+            Err(_) => {
+                warn!(task = %id, "an upload of ScyllaDB's was called off and has not ended yet")
+            }
+        }
+    }
+
+    /// Removes a handover. One that stays takes space, and goes with the seal or the next backup.
+    async fn tidy(&self, handover: &Handover) {
+        let wanted = handover.clone();
+        self.remove_handovers(move |found| *found == wanted).await;
+    }
+
+    /// Removes the handovers that `which` chooses.
+    pub(crate) async fn remove_handovers(
+        &self,
+        which: impl Fn(&Handover) -> bool + Send + 'static,
+    ) {
+        let data_dir = self.data_dir.clone();
+        let remove = move || data_dir.remove_handovers(which);
+        let removed = tokio::task::spawn_blocking(remove).await;
+        if let Err(error) = removed.expect("removing files does not panic") {
+            warn!(error = %Chain(&error), "a handover stays until the next backup");
+        }
+    }
+}
+
+/// What was seen of a task.
+struct Seen {
+    completed: f64,
+    began: Instant,
+}
+
+impl Default for Seen {
+    fn default() -> Self {
+        Self {
+            completed: 0.0,
+            began: Instant::now(),
+        }
+    }
+}
+
+impl Seen {
+    /// Bytes since the last look; `None` if the task does not count as alive for this one.
+    fn step(&mut self, task: &Task) -> Option<u64> {
+        let more = task.progress_completed - self.completed;
+        if more >= 1.0 {
+            self.completed = task.progress_completed;
+            return Some(whole(more));
+        }
+        let waits = task.progress_total < 1.0 && task.progress_completed < 1.0;
+        (waits && self.began.elapsed() < PATIENCE).then_some(0)
+    }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "at least 1, and nodes count bytes in floats"
+)]
+fn whole(bytes: f64) -> u64 {
+    bytes as u64
+}
+
+/// The files of a part, by their places in the chunk, that the bucket does not list with their sizes.
+async fn missing(errand: &Errand<'_>, part: &Part) -> Result<Vec<usize>, Failure> {
+    let files = &errand.chunk.files;
+    let keys = part.files.iter().map(|at| files[*at].key.as_str());
+    let prefix = common(keys);
+    let mut left: BTreeMap<&str, usize> = part
+        .files
+        .iter()
+        .map(|at| (files[*at].key.as_str(), *at))
+        .collect();
+    let mut listed = errand.store.list(&prefix);
+    let look = async {
+        while let Some(object) = listed
+            .try_next()
+            .await
+            .map_err(Failure::store(format!("list `{prefix}`")))?
+        {
+            errand.ctx.alive.moved(0);
+            let at = left.get(object.key.as_str()).copied();
+            if at.is_some_and(|at| files[at].bytes == object.bytes) {
+                left.remove(object.key.as_str());
+            }
+        }
+        Ok(())
+    };
+    let looked = errand.leave.run_until_cancelled(look).await;
+    looked.unwrap_or(Err(Failure::Stopped))?;
+    let mut missing: Vec<usize> = left.into_values().collect();
+    missing.sort_unstable();
+    Ok(missing)
+}
+
+/// What all of them begin with.
+fn common<'a>(mut keys: impl Iterator<Item = &'a str>) -> String {
+    let Some(first) = keys.next() else {
+        return String::new();
+    };
+    let end = keys.fold(first.len(), |end, key| {
+        let same = first.bytes().zip(key.bytes());
+        end.min(same.take_while(|(a, b)| a == b).count())
+    });
+    let mut end = end.min(first.len());
+    while !first.is_char_boundary(end) {
+        end -= 1;
+    }
+    first[..end].to_owned()
+}
+
+impl Uploader {
+    /// Stores a chunk's files, whoever has to; the receipts are in the chunk's order. The first failure
+    /// ends it; what is stored stays.
+    pub(crate) async fn store_shared(
+        &self,
+        store: &Store,
+        job: &Upload,
+        chunk: &Chunk,
+        ctx: &JobContext,
+    ) -> Result<(Vec<ReceiptFile>, Share), Failure> {
+        let (mut share, endpoint) = self.native.share(job, chunk, ctx.attempt).await?;
+        let leave = ctx.stop.child_token();
+        let errand = Errand {
+            store,
+            job,
+            chunk,
+            endpoint: &endpoint,
+            ctx,
+            leave: &leave,
+            metrics: &self.metrics,
+            transfers: job.pace.transfers_or(self.transfers),
+        };
+        let own = async {
+            let done = self.store_own(&errand, share.own.clone()).await;
+            if done.is_err() {
+                leave.cancel();
+            }
+            done
+        };
+        let native = async {
+            if share.parts.is_empty() {
+                return Outcome {
+                    proven: Vec::new(),
+                    failed: None,
+                };
+            }
+            self.native.store(&errand, &share.parts).await
+        };
+        let (own, outcome) = tokio::join!(own, native);
+        let mut proven = own?;
+        proven.extend(outcome.proven);
+        if let Some((first, failure)) = outcome.failed {
+            if job.method != Method::Auto || failure.is_final() {
+                return Err(failure);
+            }
+            let reason = Chain(&failure).to_string();
+            warn!(run = %job.run, chunk = job.chunk, error = reason, "going on without ScyllaDB");
+            let left = share.take_over(chunk, first, &reason);
+            proven.extend(self.store_own(&errand, left).await?);
+        }
+        proven.sort_unstable_by_key(|(at, _)| *at);
+        let files = proven.into_iter().map(|(_, file)| file).collect();
+        Ok((files, share))
+    }
+
+    /// Stores files by the own engine, several at once.
+    async fn store_own(
+        &self,
+        errand: &Errand<'_>,
+        files: Vec<usize>,
+    ) -> Result<Vec<(usize, ReceiptFile)>, Failure> {
+        let store = |at: usize| async move {
+            let file = errand.chunk.files[at].clone();
+            let stored = self.store_file(errand.store, file, errand.ctx).await?;
+            Ok((at, stored))
+        };
+        let work = stream::iter(files)
+            .map(store)
+            .buffered(errand.transfers)
+            .try_collect();
+        let done = errand.leave.run_until_cancelled(work).await;
+        done.unwrap_or(Err(Failure::Stopped))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::sleep;
+
+    use super::*;
+
+    fn task(total: f64, completed: f64) -> Task {
+        Task {
+            id: Uuid::nil(),
+            kind: BACKUP.to_owned(),
+            state: TaskState::Running,
+            error: String::new(),
+            keyspace: String::new(),
+            table: String::new(),
+            progress_units: "bytes".to_owned(),
+            progress_total: total,
+            progress_completed: completed,
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_task_lives_while_it_moves_and_for_a_while_before() {
+        let mut seen = Seen::default();
+        assert_eq!(seen.step(&task(0.0, 0.0)), Some(0));
+        sleep(PATIENCE / 2).await;
+        assert_eq!(seen.step(&task(0.0, 0.0)), Some(0));
+        assert_eq!(seen.step(&task(100.0, 0.0)), None);
+        assert_eq!(seen.step(&task(100.0, 70.0)), Some(70));
+        assert_eq!(seen.step(&task(1e16, 70.0)), None);
+        assert_eq!(seen.step(&task(1e16, 100.0)), Some(30));
+        let mut waiting = Seen::default();
+        sleep(PATIENCE).await;
+        assert_eq!(waiting.step(&task(0.0, 0.0)), None);
+    }
+
+    #[test]
+    fn the_common_part_of_keys_is_listed() {
+        for (keys, prefix) in [
+            (vec!["a/mt-1-Data.db", "a/mt-1-TOC.txt"], "a/mt-1-"),
+            (vec!["a/x", "a/x"], "a/x"),
+            (vec!["a/x", "b/x"], ""),
+            (vec!["a/é", "a/è"], "a/"),
+            (vec!["a/abc", "a/ab"], "a/ab"),
+            (vec![], ""),
+        ] {
+            assert_eq!(common(keys.iter().copied()), prefix);
+        }
+    }
+}
