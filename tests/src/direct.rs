@@ -14,7 +14,7 @@ use queue::{Bucket, Queue, Settings};
 use tempfile::TempDir;
 use testkit::{eventually, nats::Nats};
 
-use crate::{Kind, NullS3, Service, Shape, Sim};
+use crate::{Kind, NullS3, Service, Shape, Sim, null_s3::Options};
 
 /// SSTables of one chunk, as in a real plan.
 const CHUNK: usize = 128;
@@ -37,12 +37,12 @@ pub struct Direct {
 }
 
 impl Direct {
-    /// Starts it all, with an uploader that heeds nobody: what it does by itself is measured.
+    /// Starts it all.
     ///
     /// # Errors
     /// When something does not start.
     pub async fn start() -> Result<Self> {
-        Self::start_with(&[("THETIS_UPLOADER__ADAPTIVE", "false")]).await
+        Self::start_with(&[]).await
     }
 
     /// Starts it all, with further settings of the uploader.
@@ -50,26 +50,35 @@ impl Direct {
     /// # Errors
     /// When something does not start.
     pub async fn start_with(more: &[(&str, &str)]) -> Result<Self> {
+        let more = more.iter();
+        let more = more.map(|(key, value)| ((*key).into(), (*value).into()));
+        Self::start_at(NullS3::start(&Options::default()).await?, more.collect()).await
+    }
+
+    /// Starts all but the store, with further settings of the uploader. It makes way for nobody unless
+    /// they say so: what it does by itself is measured.
+    ///
+    /// # Errors
+    /// When something does not start.
+    pub async fn start_at(null: NullS3, settings: Vec<(String, String)>) -> Result<Self> {
         let dir = tempfile::Builder::new()
             .prefix("thetis-direct-")
             .tempdir()?;
         std::fs::create_dir_all(dir.path().join("logs"))?;
-        let (nats, null) = (Nats::start()?, NullS3::start().await?);
+        let nats = Nats::start()?;
         let shape = Shape::new("direct", 1).with(&["--endpoint", null.endpoint()]);
         let sim = Sim::start(shape, dir.path()).await?;
-        let settings = Settings {
+        let nats_settings = Settings {
             url: nats.url(),
             ..Settings::default()
         };
-        let queue = Queue::connect(&settings, "tests").await?;
+        let queue = Queue::connect(&nats_settings, "tests").await?;
         queue.ensure().await?;
         let mut environment = null.environment();
         environment.push(("THETIS_NATS__URL".into(), nats.url()));
         environment.push(("THETIS_NODE__API".into(), sim.nodes[0].api.clone()));
-        environment.extend(
-            more.iter()
-                .map(|(key, value)| ((*key).into(), (*value).into())),
-        );
+        environment.push(("THETIS_UPLOADER__ADAPTIVE".into(), "false".into()));
+        environment.extend(settings);
         let logs = dir.path().join("logs");
         let mut uploader = Service::new(Kind::Uploader, "uploader".into(), environment, &logs);
         uploader.start()?;
@@ -130,32 +139,37 @@ impl Direct {
     ) -> Result<Duration> {
         for plan in chunks {
             let key = OwnKey::Chunk(run, self.node, plan.chunk).to_string();
-            self.null.put(&key, plan.to_json());
+            self.null.put(&key, plan.to_json()).await?;
         }
         let began = Instant::now();
         for plan in chunks {
             self.publish(self.upload_job(run, plan.chunk, Method::Agent)?)
                 .await?;
         }
-        let proven = eventually("all receipts", limit, async || {
-            let receipts = self.null.below(&OwnKey::receipts(run, self.node)).len();
-            ensure!(receipts == chunks.len(), "{receipts} of {}", chunks.len());
-            Ok(())
-        });
+        let receipts = OwnKey::receipts(run, self.node);
+        let proven = self.null.arrival(&receipts, chunks.len(), limit);
         proven.await.with_context(|| self.uploader.log())?;
         let took = began.elapsed();
-        let stored = self.null.below("backup/sst/");
+        self.check(run, chunks).await?;
+        Ok(took)
+    }
+
+    /// Whether all that the chunks list is there, and proven to be what it should be.
+    async fn check(&self, run: RunId, chunks: &[Chunk]) -> Result<()> {
+        let stored = self.null.below("backup/sst/").await?;
         for plan in chunks {
             let key = OwnKey::Receipt(run, self.node, plan.chunk).to_string();
-            let body = self.null.body(&key).context("a receipt is kept")?;
+            let body = self.null.body(&key).await?.context("a receipt is kept")?;
             let receipt = Receipt::from_json(&body)?;
             ensure!(receipt.files.len() == plan.files.len(), "{key}");
-            for file in &plan.files {
-                let found = stored.get(&file.key).copied();
+            for (file, proof) in plan.files.iter().zip(&receipt.files) {
+                let found = stored.get(&file.key).map(|object| object.bytes);
                 ensure!(found == Some(file.bytes), "{}: {found:?}", file.key);
+                let crc32 = file.crc32.unwrap_or(proof.crc32);
+                ensure!((&proof.key, proof.crc32) == (&file.key, crc32), "{proof:?}");
             }
         }
-        Ok(took)
+        Ok(())
     }
 
     /// Says how fast the cluster's work may go, as an operator does.

@@ -5,14 +5,14 @@
 
 mod api;
 mod direct;
-mod null_s3;
+pub mod null_s3;
 mod service;
 mod sim;
 mod world;
 
 pub use api::{Api, Ended};
 pub use direct::{Direct, cpu, peak};
-pub use null_s3::{NullS3, Tally};
+pub use null_s3::NullS3;
 pub use service::{Kind, Service, bin};
 pub use sim::{Fingerprint, Fingerprints, Shape, Sim, TableSpec, compare};
 pub use world::{Options, Store, World};

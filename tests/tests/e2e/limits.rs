@@ -116,10 +116,14 @@ async fn limit(direct: &Direct) -> Result<Option<(String, u64)>> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upload_makes_way_for_the_database() -> Result<()> {
-    let direct = Direct::start_with(&[("THETIS_UPLOADER__SAFE_RATE", "40")]).await?;
+    let direct = Direct::start_with(&[
+        ("THETIS_UPLOADER__ADAPTIVE", "true"),
+        ("THETIS_UPLOADER__SAFE_RATE", "40"),
+    ])
+    .await?;
     let load = async |requests: u32, latency_us: u32| {
         let load = json!({"requests": requests, "latency_us": latency_us, "busy_percent": 30});
-        let path = "/nodes/0/load";
+        let path = "/nodes/1/load";
         direct.sim.admin(Method::PUT, path, Some(load)).await
     };
     let becomes = async |what: &str, holds: &(dyn Fn(&str, u64) -> bool + Sync)| {
@@ -153,7 +157,7 @@ async fn an_upload_makes_way_for_the_database() -> Result<()> {
         becomes("the least", &|by, rate| by == "latency" && rate == 8 * MIB).await?;
         load(2_000, 3_000).await?;
         becomes("more again", &|by, rate| by == "fine" && rate > 8 * MIB).await?;
-        let down = "/nodes/0/down";
+        let down = "/nodes/1/down";
         direct.sim.admin(Method::POST, down, None).await?;
         becomes("the safe rate", &|by, rate| {
             by == "no_metrics" && rate == 40 * MIB

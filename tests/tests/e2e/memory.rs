@@ -111,17 +111,17 @@ async fn ten_thousand_sstables_fit_into_256_mib() -> Result<()> {
     let (planned, manifest) = planned(&direct, &seal)?;
     let null = &direct.null;
     let temporary = manifest.key(true)?.to_string();
-    null.put(&temporary, manifest.to_bytes());
+    null.put(&temporary, manifest.to_bytes()).await?;
     let plan_key = OwnKey::NodePlan(run, seal.node).to_string();
-    null.put(&plan_key, planned.plan.to_json());
+    null.put(&plan_key, planned.plan.to_json()).await?;
     let took = direct.upload_chunks(run, &planned.chunks, LIMIT).await?;
-    let files = null.below("backup/sst/").len();
+    let files = null.below("backup/sst/").await?.len();
     ensure!(files == SSTABLES * COMPONENTS.len(), "{files} files");
 
     let key = manifest.key(false)?;
     direct.publish(Job::Seal(seal)).await?;
     let sealed = eventually("the manifest", LIMIT, async || {
-        null.body(&key.to_string()).context("not sealed yet")
+        null.body(&key.to_string()).await?.context("not sealed yet")
     });
     let sealed = Manifest::read(&sealed.await.context(direct.uploader.log())?[..], &key)?;
     ensure!(sealed.files() == files as u64, "{} files", sealed.files());
@@ -143,7 +143,7 @@ async fn one_file_of_8_gib_fits_into_256_mib() -> Result<()> {
         replaces: None,
     };
     let took = direct.upload(&[vec![file]], LIMIT).await?;
-    let tally = direct.null.tally();
+    let tally = direct.null.tally().await?;
     eprintln!("8 GiB in {took:.1?}: {tally:?}");
     ensure!(tally.bytes >= bytes, "each byte was sent: {tally:?}");
     small_enough("one file of 8 GiB", direct.peak()?)

@@ -73,7 +73,7 @@ impl Case {
         let chunk = planned.chunks.remove(0);
         ensure!(chunk.files.len() > 20, "{} files", chunk.files.len());
         let key = OwnKey::Chunk(run, direct.node(), 0).to_string();
-        direct.null.put(&key, chunk.to_json());
+        direct.null.put(&key, chunk.to_json()).await?;
         Ok(Self { direct, run, chunk })
     }
 
@@ -102,35 +102,40 @@ impl Case {
     }
 
     /// Components that are in the bucket.
-    fn stored(&self) -> usize {
-        self.direct.null.below("backup/sst/").len()
+    async fn stored(&self) -> Result<usize> {
+        Ok(self.direct.null.below("backup/sst/").await?.len())
     }
 
     /// Waits until `count` components are in the bucket, and no receipt.
     async fn stored_some(&self, count: usize) -> Result<()> {
         let some = eventually("some files", LIMIT, async || {
-            ensure!(self.stored() >= count, "{} files", self.stored());
+            let stored = self.stored().await?;
+            ensure!(stored >= count, "{stored} files");
             Ok(())
         });
         some.await.with_context(|| self.direct.uploader.log())?;
-        ensure!(self.receipt().is_err(), "it is over already");
+        ensure!(self.receipt().await.is_err(), "it is over already");
         Ok(())
     }
 
-    fn receipt(&self) -> Result<Receipt> {
+    async fn receipt(&self) -> Result<Receipt> {
         let key = OwnKey::Receipt(self.run, self.direct.node(), 0).to_string();
-        let body = self.direct.null.body(&key).context("no receipt yet")?;
+        let body = self.direct.null.body(&key).await?;
+        let body = body.context("no receipt yet")?;
         Ok(Receipt::from_json(&body)?)
     }
 
     /// Waits for the receipt, which must prove every file, each by its content here.
     async fn proven(&self) -> Result<Receipt> {
-        let receipt = eventually("the receipt", LIMIT, async || self.receipt()).await;
+        let receipt = eventually("the receipt", LIMIT, async || self.receipt().await).await;
         let receipt = receipt.with_context(|| self.direct.uploader.log())?;
-        let stored = self.direct.null.below("backup/sst/");
+        let stored = self.direct.null.below("backup/sst/").await?;
         ensure!(receipt.files.len() == self.chunk.files.len());
         for (file, proof) in self.chunk.files.iter().zip(&receipt.files) {
-            ensure!(proof.key == file.key && stored.get(&file.key) == Some(&file.bytes));
+            ensure!(
+                proof.key == file.key
+                    && stored.get(&file.key).map(|stored| stored.bytes) == Some(file.bytes)
+            );
             let here = scylla::crc32_of(&self.direct.data().join(&file.path))?;
             ensure!((proof.crc32, proof.bytes) == here, "{}", file.key);
         }
@@ -144,10 +149,10 @@ impl Case {
     }
 
     /// Requests that stored a component.
-    fn puts(&self) -> u64 {
-        let all = self.direct.null.tally().requests;
-        let receipts = u64::from(self.receipt().is_ok());
-        all.get("PutObject").copied().unwrap_or_default() - receipts
+    async fn puts(&self) -> Result<u64> {
+        let all = self.direct.null.tally().await?.requests;
+        let receipts = u64::from(self.receipt().await.is_ok());
+        Ok(all.get("PutObject").copied().unwrap_or_default() - receipts)
     }
 
     fn files(&self) -> u64 {
@@ -196,7 +201,8 @@ async fn a_task_that_fails_midway_costs_only_what_is_missing() -> Result<()> {
     case.trouble(5, 1, Some(SLOW_DOWN), 0).await?;
     case.upload(Method::Native).await?;
     let receipt = case.proven().await?;
-    ensure!(case.puts() == case.files(), "{} PUTs", case.puts());
+    let puts = case.puts().await?;
+    ensure!(puts == case.files(), "{puts} PUTs");
     let native = vec![(Method::Native, "asked for"); 2];
     ensure!(Case::told(&receipt) == native, "{:?}", receipt.methods);
     ensure!(
@@ -216,7 +222,7 @@ async fn a_node_that_restarts_is_asked_for_the_rest() -> Result<()> {
     case.trouble(0, 0, None, 0).await?;
     case.proven().await?;
     // One may have been on its way.
-    let more = case.puts() - case.files();
+    let more = case.puts().await? - case.files();
     ensure!(more <= 1, "{more} PUTs too many");
     Ok(())
 }
@@ -230,7 +236,8 @@ async fn an_uploader_that_dies_leaves_the_node_to_its_work() -> Result<()> {
     case.direct.uploader.kill();
     case.direct.uploader.start()?;
     case.proven().await?;
-    ensure!(case.puts() == case.files(), "{} PUTs", case.puts());
+    let puts = case.puts().await?;
+    ensure!(puts == case.files(), "{puts} PUTs");
     let log = case.direct.uploader.log();
     ensure!(log.contains("waiting for an upload"), "{log}");
     Ok(())
@@ -261,14 +268,14 @@ async fn a_stop_calls_the_node_off() -> Result<()> {
         Ok(())
     })
     .await?;
-    let stored = case.stored();
+    let stored = case.stored().await?;
     ensure!((stored as u64) < case.files(), "{stored} files");
     // Whoever goes on sends the rest. It is a run of its own, with the plan of the one before.
     control.delete(&case.run.to_string()).await?;
     case.trouble(0, 0, None, 0).await?;
     case.upload(Method::Native).await?;
     case.proven().await?;
-    let more = case.puts() - case.files();
+    let more = case.puts().await? - case.files();
     ensure!(more <= 1, "{more} PUTs too many");
     Ok(())
 }
@@ -297,14 +304,12 @@ async fn a_stuck_task_is_waited_out_or_gone_round() -> Result<()> {
         Ok(())
     })
     .await?;
-    ensure!(
-        case.receipt().is_err() && case.stored() == 5,
-        "{}",
-        case.stored()
-    );
+    let stored = case.stored().await?;
+    ensure!(case.receipt().await.is_err() && stored == 5, "{stored}");
     case.restart_node().await?;
     case.proven().await?;
-    ensure!(case.puts() == case.files(), "{} PUTs", case.puts());
+    let puts = case.puts().await?;
+    ensure!(puts == case.files(), "{puts} PUTs");
     Ok(())
 }
 
@@ -338,7 +343,7 @@ async fn what_fails_for_good_is_gone_round_by_auto_only() -> Result<()> {
         Ok(())
     })
     .await?;
-    ensure!(case.receipt().is_err(), "nothing is proven");
+    ensure!(case.receipt().await.is_err(), "nothing is proven");
     Ok(())
 }
 
@@ -365,7 +370,7 @@ async fn a_damaged_file_is_not_proven() -> Result<()> {
         .await?;
     }
     ensure!(
-        case.receipt().is_err() && case.stored() == 0,
+        case.receipt().await.is_err() && case.stored().await? == 0,
         "nothing is stored"
     );
     Ok(())
