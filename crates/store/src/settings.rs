@@ -31,7 +31,7 @@ impl Default for Settings {
             gcs: GcsSettings::default(),
             azure: AzureSettings::default(),
             localstorage: LocalSettings::default(),
-            memory_mb: 128,
+            memory_mb: 32,
             requests: 64,
         }
     }
