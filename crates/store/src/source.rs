@@ -20,7 +20,7 @@ use crc32fast::Hasher;
 
 use crate::{
     Error,
-    budget::{BLOCK, Budget, Buffer, LARGE},
+    budget::{BLOCK, Budget, Buffer},
 };
 use read::Reader;
 
@@ -47,8 +47,8 @@ pub(crate) struct Piece {
 
 /// Reads a file, which must have `bytes` bytes and keep them meanwhile, into memory of the budget.
 pub(crate) async fn whole(path: &Path, bytes: u64, budget: &Budget) -> Result<Piece, Error> {
-    if bytes < LARGE as u64 {
-        return small(path, bytes, budget).await;
+    if bytes <= TRIP as u64 {
+        return at_once(path, bytes, budget).await;
     }
     let source = Source::open(path, bytes).await?;
     let piece = source.read(0..bytes, budget).await?;
@@ -57,14 +57,14 @@ pub(crate) async fn whole(path: &Path, bytes: u64, budget: &Budget) -> Result<Pi
 }
 
 /// As [`whole`], all in one trip.
-async fn small(path: &Path, bytes: u64, budget: &Budget) -> Result<Piece, Error> {
+async fn at_once(path: &Path, bytes: u64, budget: &Budget) -> Result<Piece, Error> {
     let buffers = budget.buffers(size(bytes)).await;
     let turn = budget.reader().await;
     budget.pace(bytes).await;
     let path = path.to_owned();
     blocking(move || {
         let _turn = turn;
-        let reader = Reader::small(&path).map_err(|e| Error::local("open", &path, e))?;
+        let reader = Reader::open(&path, bytes).map_err(|e| Error::local("open", &path, e))?;
         let mut piece = Piece::default();
         let done = piece.extend(&reader, buffers, 0..bytes);
         let found = done.and_then(|()| match piece.bytes() {
@@ -95,7 +95,7 @@ impl Source {
     /// Opens `path`, which must have `bytes` bytes.
     pub(crate) async fn open(path: &Path, bytes: u64) -> Result<Self, Error> {
         let owned = path.to_owned();
-        let reader = blocking(move || Reader::large(&owned))
+        let reader = blocking(move || Reader::open(&owned, bytes))
             .await
             .map_err(|e| Error::local("open", path, e))?;
         let source = Self {

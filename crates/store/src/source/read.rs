@@ -13,6 +13,8 @@ use std::{
 use crc32fast::Hasher;
 use rustix::fs::{Advice, OFlags};
 
+use crate::budget::LARGE;
+
 /// Bytes of one read. Next to four times as much a database's own reads take several times as long;
 /// with less, a single reader does not keep a disk busy.
 const READ: usize = 128 * 1024;
@@ -31,24 +33,15 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    /// Opens a file that is large.
-    pub(super) fn large(path: &Path) -> io::Result<Self> {
-        let flags = i32::try_from(OFlags::DIRECT.bits()).expect("a flag is small");
-        let opened = OpenOptions::new().read(true).custom_flags(flags).open(path);
-        match opened {
-            Err(e) if refuses_direct(&e) => Self::small(path),
-            opened => Ok(Self {
-                file: opened?,
-                direct: AtomicBool::new(true),
-            }),
-        }
-    }
-
-    /// Opens a file for which going past the page cache costs more than it saves.
-    pub(super) fn small(path: &Path) -> io::Result<Self> {
+    /// Opens a file of `bytes`. For small ones, going past the page cache costs more than it saves.
+    pub(super) fn open(path: &Path, bytes: u64) -> io::Result<Self> {
+        let (file, direct) = match bytes < LARGE as u64 {
+            true => (File::open(path)?, false),
+            false => open_direct(path)?,
+        };
         Ok(Self {
-            file: File::open(path)?,
-            direct: AtomicBool::new(false),
+            file,
+            direct: AtomicBool::new(direct),
         })
     }
 
@@ -112,6 +105,16 @@ impl Reader {
 impl Drop for Reader {
     fn drop(&mut self) {
         self.advise(0, None);
+    }
+}
+
+/// Opens a file for reading past the page cache, and says whether that can be.
+fn open_direct(path: &Path) -> io::Result<(File, bool)> {
+    let flags = i32::try_from(OFlags::DIRECT.bits()).expect("a flag is small");
+    let mut options = OpenOptions::new();
+    match options.read(true).custom_flags(flags).open(path) {
+        Err(e) if refuses_direct(&e) => Ok((File::open(path)?, false)),
+        opened => Ok((opened?, true)),
     }
 }
 

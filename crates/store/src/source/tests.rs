@@ -80,7 +80,7 @@ async fn pieces_make_up_the_file() {
 fn where_a_file_cannot_be_read_past_the_page_cache_it_is_read_all_the_same() {
     let written = content(MIB);
     let (_dir, path) = file(&written);
-    let direct = Reader::large(&path).unwrap();
+    let direct = Reader::open(&path, MIB).unwrap();
     // No file system takes this, of those that read past it at all.
     let (mut space, mut crc) = (vec![0; 300_000], Hasher::new());
     let read = direct.fill(&mut space, 300_000, 1, &mut crc).unwrap();
