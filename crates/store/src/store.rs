@@ -5,7 +5,7 @@ mod copy;
 use std::{borrow::Cow, fmt, ops::Range, path::Path, sync::Arc};
 
 use bytes::{Bytes, BytesMut};
-use futures::{StreamExt, TryStreamExt, future, stream, stream::BoxStream};
+use futures::{FutureExt, StreamExt, TryStreamExt, future, stream, stream::BoxStream};
 use protocol::Location;
 
 use crate::{
@@ -166,7 +166,7 @@ impl Store {
         key::check(key)?;
         let key = self.full(key);
         match &self.inner.backend {
-            Backend::S3(s3) => Box::pin(s3.put(&key, body)).await,
+            Backend::S3(s3) => s3.put(&key, body).boxed().await,
             Backend::Remote(remote) => remote.put(&key, body).await,
             Backend::Local(local) => local.put(&key, body).await,
         }
@@ -184,7 +184,7 @@ impl Store {
         key::check(key)?;
         let key = self.full(key);
         match &self.inner.backend {
-            Backend::S3(s3) => Box::pin(s3.put_new(&key, body)).await,
+            Backend::S3(s3) => s3.put_new(&key, body).boxed().await,
             Backend::Remote(remote) => remote.put_new(&key, body).await,
             Backend::Local(local) => local.put_new(&key, body).await,
         }
@@ -211,12 +211,18 @@ impl Store {
         key::check(key)?;
         let key = self.full(key);
         match &self.inner.backend {
-            Backend::S3(s3) => Box::pin(s3.put_file(&key, path, bytes, expect, moved)).await,
+            Backend::S3(s3) => s3.put_file(&key, path, bytes, expect, moved).boxed().await,
             Backend::Remote(remote) => {
-                Box::pin(remote.put_file(&key, path, bytes, expect, moved)).await
+                remote
+                    .put_file(&key, path, bytes, expect, moved)
+                    .boxed()
+                    .await
             }
             Backend::Local(local) => {
-                Box::pin(local.put_file(&key, path, bytes, expect, moved)).await
+                local
+                    .put_file(&key, path, bytes, expect, moved)
+                    .boxed()
+                    .await
             }
         }
     }
@@ -255,7 +261,7 @@ impl Store {
         let _request = self.inner.budget.requests(1).await;
         let full = self.full(key);
         let body = match &self.inner.backend {
-            Backend::S3(s3) => Box::pin(s3.get(&full)).await?,
+            Backend::S3(s3) => s3.get(&full).boxed().await?,
             Backend::Remote(remote) => remote.get(&full).await?,
             Backend::Local(local) => local.get(&full).await?,
         };
@@ -323,7 +329,7 @@ impl Store {
         moved: &(dyn Fn(u64) + Send + Sync),
     ) -> Result<Moved, Error> {
         key::check(key)?;
-        Box::pin(download::file(self, key, path, bytes, moved)).await
+        download::file(self, key, path, bytes, moved).boxed().await
     }
 
     /// All objects whose keys begin with `prefix`, a page at a time, in no promised order.
@@ -358,7 +364,7 @@ impl Store {
         key::check_prefix(prefix)?;
         let full = self.full(prefix);
         let mut names = match &self.inner.backend {
-            Backend::S3(s3) => s3.folders(&full).await?,
+            Backend::S3(s3) => s3.folders(&full).boxed().await?,
             Backend::Remote(remote) => remote.folders(&full).await?,
             Backend::Local(local) => local.folders(&full).await?,
         };
@@ -384,7 +390,7 @@ impl Store {
             }
         };
         match &self.inner.backend {
-            Backend::S3(s3) => s3.delete(keys).await,
+            Backend::S3(s3) => s3.delete(keys).boxed().await,
             Backend::Remote(remote) => remote.delete(keys).await,
             Backend::Local(local) => local.delete(keys).await,
         }
@@ -398,7 +404,7 @@ impl Store {
         key::check(key)?;
         let key = self.full(key);
         match &self.inner.backend {
-            Backend::S3(s3) => s3.bytes(&key).await,
+            Backend::S3(s3) => s3.bytes(&key).boxed().await,
             Backend::Remote(remote) => remote.bytes(&key).await,
             Backend::Local(local) => local.bytes(&key).await,
         }
@@ -408,7 +414,7 @@ impl Store {
     pub(crate) async fn open(&self, key: &str, range: Range<u64>) -> Result<Body, Error> {
         let key = self.full(key);
         match &self.inner.backend {
-            Backend::S3(s3) => Box::pin(s3.open(&key, range)).await,
+            Backend::S3(s3) => s3.open(&key, range).boxed().await,
             Backend::Remote(remote) => remote.open(&key, range).await,
             Backend::Local(local) => local.get_from(&key, range).await,
         }

@@ -3,6 +3,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
+use futures::FutureExt as _;
 
 use crate::{Error, Store, store::Backend};
 
@@ -21,7 +22,7 @@ impl Store {
         self.put(&key, body).await?;
         let full = self.full(&key);
         let written = match self.backend() {
-            Backend::S3(s3) => s3.written_ms(&full).await,
+            Backend::S3(s3) => s3.written_ms(&full).boxed().await,
             Backend::Remote(remote) => remote.written_ms(&full).await,
             Backend::Local(local) => local.written_ms(&full).await,
         };

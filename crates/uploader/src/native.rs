@@ -318,9 +318,14 @@ impl Native {
             let task = self.node.native_backup(&backup).await?;
             debug!(run = %job.run, chunk = job.chunk, table = %part.table, %task, files = missing.len(), "ScyllaDB uploads");
             let ended = self.follow(errand, task, Some(&part.table)).await;
-            if matches!(ended, Err(Failure::Stopped)) {
-                self.call_off(task).await;
-                self.tidy(&handover).await;
+            match ended {
+                Err(Failure::Stopped) => {
+                    self.call_off(task).await;
+                    self.tidy(&handover).await;
+                }
+                Err(Failure::Task { .. }) => self.tidy(&handover).await,
+                // A node that does not answer may still be at it.
+                Ok(_) | Err(_) => {}
             }
             if ended? == End::Forgotten {
                 info!(run = %job.run, chunk = job.chunk, %task, "ScyllaDB has forgotten an upload; looking what it has stored");

@@ -82,7 +82,7 @@ async fn contents(store: &store::Store) -> Result<BTreeMap<String, String>> {
                 format!("manifest of {}", key.owner),
                 json!(tables).to_string(),
             )
-        } else if object.key.contains("/sm_") || object.key.ends_with("-manifest.json") {
+        } else if object.key.ends_with("_manifest.json") {
             let mut value: Value =
                 serde_json::from_slice(&body).with_context(|| format!("reading {}", object.key))?;
             value["snapshot"] = Value::Null;

@@ -178,7 +178,7 @@ async fn native_transfers_say_what_and_where() {
         bucket: "b".into(),
         prefix: "/p/ks/t/".into(),
         table: table(),
-        tag: tag(),
+        snapshot: tag().to_string(),
         move_files: true,
     };
     node.node.native_backup(&backup).await.unwrap();

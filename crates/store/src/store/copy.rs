@@ -9,6 +9,8 @@
 //! It does not hold on servers that imitate S3 and ignore `x-amz-copy-source-if-match`, for objects
 //! above [`SMALL`], if two copy at the same moment.
 
+use futures::FutureExt as _;
+
 use super::{Backend, Store};
 use crate::{Error, key};
 
@@ -43,9 +45,7 @@ impl Store {
             Backend::Remote(remote) if bytes > SMALL && remote.copies() => {
                 remote.copy_new(&old, &new, bytes).await
             }
-            Backend::S3(s3) if bytes > SMALL => {
-                Box::pin(s3.copy_new(&old, &new, bytes, step)).await
-            }
+            Backend::S3(s3) if bytes > SMALL => s3.copy_new(&old, &new, bytes, step).boxed().await,
             Backend::Remote(_) | Backend::S3(_) => self.write_again(from, to, bytes).await,
         };
         match copied {
