@@ -7,6 +7,7 @@
 //! And buckets as ScyllaDB Manager leaves them: [`manager`].
 
 pub mod azure;
+pub mod faults;
 pub mod gcs;
 pub mod manager;
 pub mod nats;

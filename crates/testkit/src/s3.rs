@@ -132,6 +132,23 @@ impl SeaweedFs {
         Ok(counts)
     }
 
+    /// What lies under a key, read past S3; `None` if there is no such object.
+    ///
+    /// # Errors
+    /// When its filer can't be asked.
+    pub async fn object(&self, bucket: &str, key: &str) -> Result<Option<Vec<u8>>> {
+        let url = format!(
+            "http://127.0.0.1:{}/buckets/{bucket}/{key}",
+            self.ports.filer
+        );
+        let answer = reqwest::get(url).await?;
+        if answer.status() == reqwest::StatusCode::NOT_FOUND {
+            return Ok(None);
+        }
+        let body = answer.error_for_status()?.bytes().await?;
+        Ok(Some(body.into()))
+    }
+
     /// How many multipart uploads to a bucket are neither completed nor aborted.
     ///
     /// # Errors
