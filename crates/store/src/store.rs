@@ -10,7 +10,7 @@ use protocol::Location;
 
 use crate::{
     Error,
-    budget::Budget,
+    budget::{Budget, pause},
     download,
     error::Attempt,
     http::{STALL, Stalled},
@@ -29,6 +29,9 @@ const SMALL: u64 = 64 << 20;
 
 /// Bytes of a file that is only checked in memory at once.
 const CHECKED_AT_ONCE: u64 = 1 << 20;
+
+/// Tries to read what breaks off on the way; each begins with several of the client's.
+const TRIES: u32 = 5;
 
 /// The objects of a listing.
 pub(crate) type Objects = BoxStream<'static, Result<Object, Error>>;
@@ -258,14 +261,7 @@ impl Store {
     /// [`Error::NotFound`]; [`Error::TooLarge`] for larger ones.
     pub async fn get(&self, key: &str) -> Result<Bytes, Error> {
         key::check(key)?;
-        let _request = self.inner.budget.requests(1).await;
-        let full = self.full(key);
-        let body = match &self.inner.backend {
-            Backend::S3(s3) => s3.get(&full).boxed().await?,
-            Backend::Remote(remote) => remote.get(&full).await?,
-            Backend::Local(local) => local.get(&full).await?,
-        };
-        self.collect(key, body.total, body).await
+        self.read(key, None).await
     }
 
     /// The bytes `range` of an object, at most 64 MiB of them.
@@ -278,17 +274,52 @@ impl Store {
         if range.is_empty() {
             return Ok(Bytes::new());
         }
-        let _request = self.inner.budget.requests(1).await;
-        let bytes = range.end - range.start;
-        let body = self.open(key, range.clone()).await?;
-        if body.total < range.end {
-            return Err(Error::Torn {
-                what: key.to_owned(),
-                found: body.total,
-                expected: range.end,
-            });
+        self.read(key, Some(range)).await
+    }
+
+    /// Reads an object or a part of it; from its beginning again, if it breaks off on the way.
+    async fn read(&self, key: &str, range: Option<Range<u64>>) -> Result<Bytes, Error> {
+        let mut tries = 1;
+        loop {
+            let request = self.inner.budget.requests(1).await;
+            let (body, bytes) = match &range {
+                None => {
+                    let body = self.open_whole(key).await?;
+                    let total = body.total;
+                    (body, total)
+                }
+                Some(range) => {
+                    let body = self.open(key, range.clone()).await?;
+                    if body.total < range.end {
+                        return Err(Error::Torn {
+                            what: key.to_owned(),
+                            found: body.total,
+                            expected: range.end,
+                        });
+                    }
+                    (body, range.end - range.start)
+                }
+            };
+            let read = self.collect(key, bytes, body).await;
+            drop(request);
+            match read {
+                Err(e) if e.retry() && tries < TRIES => {
+                    tracing::debug!(key, error = %e, "reading again what broke off");
+                    tokio::time::sleep(pause(tries)).await;
+                    tries += 1;
+                }
+                read => return read,
+            }
         }
-        self.collect(key, bytes, body).await
+    }
+
+    async fn open_whole(&self, key: &str) -> Result<Body, Error> {
+        let key = self.full(key);
+        match &self.inner.backend {
+            Backend::S3(s3) => s3.get(&key).boxed().await,
+            Backend::Remote(remote) => remote.get(&key).await,
+            Backend::Local(local) => local.get(&key).await,
+        }
     }
 
     async fn collect(&self, key: &str, bytes: u64, body: Body) -> Result<Bytes, Error> {
