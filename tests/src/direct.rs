@@ -1,5 +1,5 @@
-//! One real uploader that is handed its chunks directly: no scheduler, and a store that keeps
-//! nothing, so that it is measured alone.
+//! One real uploader that is handed its chunks directly: no scheduler, and unless told otherwise a
+//! store that keeps nothing, so that it is measured alone.
 
 use std::{
     collections::BTreeMap,
@@ -21,52 +21,38 @@ const CHUNK: usize = 128;
 /// Ticks of a process' CPU time per second; Linux shows 100 to programs, whatever it has inside.
 const TICKS: u64 = 100;
 
-/// An uploader with all it needs.
-pub struct Direct {
+/// An uploader with all it needs; the store that it knows as `s3:thetis` is `S`.
+pub struct Direct<S = NullS3> {
     /// The uploader.
     pub uploader: Service,
     /// The store.
-    pub null: NullS3,
+    pub store: S,
     /// The cluster of one node whose files are uploaded.
     pub sim: Sim,
-    queue: Queue,
+    /// What it takes its jobs from.
+    pub queue: Queue,
     cluster: ClusterId,
     node: NodeId,
     _nats: Nats,
     _dir: TempDir,
 }
 
-impl Direct {
-    /// Starts it all.
+impl<S> Direct<S> {
+    /// Starts it all; `environment` leads the uploader to the store. It makes way for nobody unless that
+    /// says so.
     ///
     /// # Errors
     /// When something does not start.
-    pub async fn start() -> Result<Self> {
-        Self::start_with(&[]).await
+    pub async fn with(store: S, environment: Vec<(String, String)>) -> Result<Self> {
+        Self::launch(store, Shape::new("direct", 1), environment).await
     }
 
-    /// Starts it all, with further settings of the uploader.
-    ///
-    /// # Errors
-    /// When something does not start.
-    pub async fn start_with(more: &[(&str, &str)]) -> Result<Self> {
-        let more = more.iter();
-        let more = more.map(|(key, value)| ((*key).into(), (*value).into()));
-        Self::start_at(NullS3::start(&Options::default()).await?, more.collect()).await
-    }
-
-    /// Starts all but the store, with further settings of the uploader. It makes way for nobody unless
-    /// they say so: what it does by itself is measured.
-    ///
-    /// # Errors
-    /// When something does not start.
-    pub async fn start_at(null: NullS3, settings: Vec<(String, String)>) -> Result<Self> {
+    async fn launch(store: S, shape: Shape, settings: Vec<(String, String)>) -> Result<Self> {
         let dir = tempfile::Builder::new()
             .prefix("thetis-direct-")
             .tempdir()?;
         std::fs::create_dir_all(dir.path().join("logs"))?;
         let nats = Nats::start()?;
-        let shape = Shape::new("direct", 1).with(&["--endpoint", null.endpoint()]);
         let sim = Sim::start(shape, dir.path()).await?;
         let nats_settings = Settings {
             url: nats.url(),
@@ -74,10 +60,11 @@ impl Direct {
         };
         let queue = Queue::connect(&nats_settings, "tests").await?;
         queue.ensure().await?;
-        let mut environment = null.environment();
-        environment.push(("THETIS_NATS__URL".into(), nats.url()));
-        environment.push(("THETIS_NODE__API".into(), sim.nodes[0].api.clone()));
-        environment.push(("THETIS_UPLOADER__ADAPTIVE".into(), "false".into()));
+        let mut environment = vec![
+            ("THETIS_NATS__URL".to_owned(), nats.url()),
+            ("THETIS_NODE__API".to_owned(), sim.nodes[0].api.clone()),
+            ("THETIS_UPLOADER__ADAPTIVE".to_owned(), "false".to_owned()),
+        ];
         environment.extend(settings);
         let logs = dir.path().join("logs");
         let mut uploader = Service::new(Kind::Uploader, "uploader".into(), environment, &logs);
@@ -90,7 +77,7 @@ impl Direct {
         .await?;
         Ok(Self {
             uploader,
-            null,
+            store,
             sim,
             queue,
             cluster: ClusterId::generate(),
@@ -98,6 +85,25 @@ impl Direct {
             _nats: nats,
             _dir: dir,
         })
+    }
+
+    /// The job of storing a chunk whose plan lies in the bucket.
+    ///
+    /// # Panics
+    /// Never: the location is one.
+    #[must_use]
+    pub fn job(&self, run: RunId, origin: RunId, chunk: u32) -> Upload {
+        Upload {
+            cluster: self.cluster,
+            run,
+            origin,
+            node: self.node,
+            location: "s3:thetis".parse().expect("a location"),
+            chunk,
+            task: None,
+            method: Method::Agent,
+            pace: Pace::default(),
+        }
     }
 
     /// The node's data directory.
@@ -110,66 +116,6 @@ impl Direct {
     #[must_use]
     pub fn node(&self) -> NodeId {
         self.node
-    }
-
-    /// Has SSTables uploaded, each a list of files; gives how long it took.
-    ///
-    /// # Errors
-    /// As [`Self::upload_chunks`].
-    pub async fn upload(&self, sstables: &[Vec<ChunkFile>], limit: Duration) -> Result<Duration> {
-        let chunks = (0..).zip(sstables.chunks(CHUNK));
-        let chunks = chunks.map(|(chunk, sstables)| Chunk {
-            chunk,
-            files: sstables.iter().flatten().cloned().collect(),
-        });
-        let run = RunId::generate();
-        self.upload_chunks(run, &chunks.collect::<Vec<_>>(), limit)
-            .await
-    }
-
-    /// Has chunks uploaded; gives how long it took.
-    ///
-    /// # Errors
-    /// When they are not all proven within `limit`, or a proof is wrong; with the uploader's log.
-    pub async fn upload_chunks(
-        &self,
-        run: RunId,
-        chunks: &[Chunk],
-        limit: Duration,
-    ) -> Result<Duration> {
-        for plan in chunks {
-            let key = OwnKey::Chunk(run, self.node, plan.chunk).to_string();
-            self.null.put(&key, plan.to_json()).await?;
-        }
-        let began = Instant::now();
-        for plan in chunks {
-            self.publish(self.upload_job(run, plan.chunk, Method::Agent)?)
-                .await?;
-        }
-        let receipts = OwnKey::receipts(run, self.node);
-        let proven = self.null.arrival(&receipts, chunks.len(), limit);
-        proven.await.with_context(|| self.uploader.log())?;
-        let took = began.elapsed();
-        self.check(run, chunks).await?;
-        Ok(took)
-    }
-
-    /// Whether all that the chunks list is there, and proven to be what it should be.
-    async fn check(&self, run: RunId, chunks: &[Chunk]) -> Result<()> {
-        let stored = self.null.below("backup/sst/").await?;
-        for plan in chunks {
-            let key = OwnKey::Receipt(run, self.node, plan.chunk).to_string();
-            let body = self.null.body(&key).await?.context("a receipt is kept")?;
-            let receipt = Receipt::from_json(&body)?;
-            ensure!(receipt.files.len() == plan.files.len(), "{key}");
-            for (file, proof) in plan.files.iter().zip(&receipt.files) {
-                let found = stored.get(&file.key).map(|object| object.bytes);
-                ensure!(found == Some(file.bytes), "{}: {found:?}", file.key);
-                let crc32 = file.crc32.unwrap_or(proof.crc32);
-                ensure!((&proof.key, proof.crc32) == (&file.key, crc32), "{proof:?}");
-            }
-        }
-        Ok(())
     }
 
     /// Says how fast the cluster's work may go, as an operator does.
@@ -211,28 +157,13 @@ impl Direct {
         Ok(line.context("a process says what it read")?.parse()?)
     }
 
-    /// A job that has a chunk uploaded.
-    ///
-    /// # Errors
-    /// Never: the location is one.
-    pub fn upload_job(&self, run: RunId, chunk: u32, method: Method) -> Result<Job> {
-        Ok(Job::Upload(Upload {
-            cluster: self.cluster,
-            run,
-            origin: run,
-            node: self.node,
-            location: "s3:thetis".parse()?,
-            chunk,
-            task: None,
-            method,
-            pace: Pace::default(),
-        }))
-    }
-
-    /// The way to the uploader.
+    /// The job of storing a chunk by a method.
     #[must_use]
-    pub fn queue(&self) -> &Queue {
-        &self.queue
+    pub fn upload_job(&self, run: RunId, chunk: u32, method: Method) -> Job {
+        Job::Upload(Upload {
+            method,
+            ..self.job(run, run, chunk)
+        })
     }
 
     /// Gives the uploader a job.
@@ -258,6 +189,97 @@ impl Direct {
     /// When it does not run.
     pub fn cpu(&self) -> Result<Duration> {
         cpu(self.uploader.id().context("the uploader runs")?)
+    }
+}
+
+impl Direct {
+    /// Starts it all.
+    ///
+    /// # Errors
+    /// When something does not start.
+    pub async fn start() -> Result<Self> {
+        Self::start_with(&[]).await
+    }
+
+    /// Starts it all, with further settings of the uploader.
+    ///
+    /// # Errors
+    /// When something does not start.
+    pub async fn start_with(more: &[(&str, &str)]) -> Result<Self> {
+        let more = more.iter();
+        let more = more.map(|(key, value)| ((*key).into(), (*value).into()));
+        Self::start_at(NullS3::start(&Options::default()).await?, more.collect()).await
+    }
+
+    /// Starts all but the store, with further settings of the uploader.
+    ///
+    /// # Errors
+    /// When something does not start.
+    pub async fn start_at(null: NullS3, settings: Vec<(String, String)>) -> Result<Self> {
+        let shape = Shape::new("direct", 1).with(&["--endpoint", null.endpoint()]);
+        let mut environment = null.environment();
+        environment.extend(settings);
+        Self::launch(null, shape, environment).await
+    }
+
+    /// Has SSTables uploaded, each a list of files; gives how long it took.
+    ///
+    /// # Errors
+    /// As [`Self::upload_chunks`].
+    pub async fn upload(&self, sstables: &[Vec<ChunkFile>], limit: Duration) -> Result<Duration> {
+        let chunks = (0..).zip(sstables.chunks(CHUNK));
+        let chunks = chunks.map(|(chunk, sstables)| Chunk {
+            chunk,
+            files: sstables.iter().flatten().cloned().collect(),
+        });
+        let run = RunId::generate();
+        self.upload_chunks(run, &chunks.collect::<Vec<_>>(), limit)
+            .await
+    }
+
+    /// Has chunks uploaded; gives how long it took.
+    ///
+    /// # Errors
+    /// When they are not all proven within `limit`, or a proof is wrong; with the uploader's log.
+    pub async fn upload_chunks(
+        &self,
+        run: RunId,
+        chunks: &[Chunk],
+        limit: Duration,
+    ) -> Result<Duration> {
+        for plan in chunks {
+            let key = OwnKey::Chunk(run, self.node, plan.chunk).to_string();
+            self.store.put(&key, plan.to_json()).await?;
+        }
+        let began = Instant::now();
+        for plan in chunks {
+            self.publish(self.upload_job(run, plan.chunk, Method::Agent))
+                .await?;
+        }
+        let receipts = OwnKey::receipts(run, self.node);
+        let proven = self.store.arrival(&receipts, chunks.len(), limit);
+        proven.await.with_context(|| self.uploader.log())?;
+        let took = began.elapsed();
+        self.check(run, chunks).await?;
+        Ok(took)
+    }
+
+    /// Whether all that the chunks list is there, and proven to be what it should be.
+    async fn check(&self, run: RunId, chunks: &[Chunk]) -> Result<()> {
+        let stored = self.store.below("backup/sst/").await?;
+        for plan in chunks {
+            let key = OwnKey::Receipt(run, self.node, plan.chunk).to_string();
+            let body = self.store.body(&key).await?.context("a receipt is kept")?;
+            let receipt = Receipt::from_json(&body)?;
+            ensure!(receipt.files.len() == plan.files.len(), "{key}");
+            for (file, proof) in plan.files.iter().zip(&receipt.files) {
+                let found = stored.get(&file.key).map(|object| object.bytes);
+                ensure!(found == Some(file.bytes), "{}: {found:?}", file.key);
+                let crc32 = file.crc32.unwrap_or(proof.crc32);
+                ensure!((&proof.key, proof.crc32) == (&file.key, crc32), "{proof:?}");
+            }
+        }
+        Ok(())
     }
 }
 

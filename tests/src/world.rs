@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use tempfile::TempDir;
 use testkit::{free_port, nats::Nats, s3::SeaweedFs};
 
@@ -77,6 +77,23 @@ impl World {
     /// # Errors
     /// When something does not start.
     pub async fn start(options: Options) -> Result<Self> {
+        if options.local {
+            return Self::build(None, options).await;
+        }
+        let s3 = SeaweedFs::start().await?;
+        s3.bucket("thetis").await?;
+        Self::on(s3, options).await
+    }
+
+    /// As [`Self::start`], on a server that runs already and has the bucket.
+    ///
+    /// # Errors
+    /// When something does not start.
+    pub async fn on(s3: SeaweedFs, options: Options) -> Result<Self> {
+        Self::build(Some(s3), options).await
+    }
+
+    async fn build(s3: Option<SeaweedFs>, options: Options) -> Result<Self> {
         let temporary = match &options.dir {
             Some(_) => None,
             None => Some(tempfile::Builder::new().prefix("thetis-world-").tempdir()?),
@@ -87,13 +104,12 @@ impl World {
             .or_else(|| temporary.as_ref().map(|t| t.path().to_owned()));
         let dir = dir.context("a world lives in a directory")?;
         fs::create_dir_all(dir.join("logs"))?;
-        let store = if options.local {
-            fs::create_dir_all(dir.join("store/thetis"))?;
-            Store::Local(dir.join("store"))
-        } else {
-            let s3 = SeaweedFs::start().await?;
-            s3.bucket("thetis").await?;
-            Store::S3(s3)
+        let store = match s3 {
+            Some(s3) => Store::S3(s3),
+            None => {
+                fs::create_dir_all(dir.join("store/thetis"))?;
+                Store::Local(dir.join("store"))
+            }
         };
         let nats = Nats::start()?;
         let mut world = Self {
@@ -109,6 +125,17 @@ impl World {
         world.api = world.add_scheduler()?;
         world.api.ready().await?;
         Ok(world)
+    }
+
+    /// Its server of S3.
+    ///
+    /// # Errors
+    /// When it has a directory instead.
+    pub fn s3(&self) -> Result<&SeaweedFs> {
+        match &self.store {
+            Store::S3(s3) => Ok(s3),
+            Store::Local(_) => bail!("this world has a directory"),
+        }
     }
 
     /// Where it lives.

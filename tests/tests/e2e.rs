@@ -8,6 +8,8 @@ mod bad_input;
 mod crash;
 #[path = "e2e/examples.rs"]
 mod examples;
+#[path = "e2e/faults.rs"]
+mod faults;
 #[path = "e2e/life.rs"]
 mod life;
 #[path = "e2e/limits.rs"]

@@ -82,7 +82,7 @@ pub(crate) struct Stage<'a> {
 
 impl Stage<'_> {
     fn null(&self) -> &NullS3 {
-        &self.direct.null
+        &self.direct.store
     }
 
     /// Has somebody upload everything to an empty bucket, and makes sure that it has arrived.

@@ -109,7 +109,7 @@ async fn ten_thousand_sstables_fit_into_256_mib() -> Result<()> {
         tag: "sm_20260131235959UTC".parse()?,
     };
     let (planned, manifest) = planned(&direct, &seal)?;
-    let null = &direct.null;
+    let null = &direct.store;
     let temporary = manifest.key(true)?.to_string();
     null.put(&temporary, manifest.to_bytes()).await?;
     let plan_key = OwnKey::NodePlan(run, seal.node).to_string();
@@ -143,7 +143,7 @@ async fn one_file_of_8_gib_fits_into_256_mib() -> Result<()> {
         replaces: None,
     };
     let took = direct.upload(&[vec![file]], LIMIT).await?;
-    let tally = direct.null.tally().await?;
+    let tally = direct.store.tally().await?;
     eprintln!("8 GiB in {took:.1?}: {tally:?}");
     ensure!(tally.bytes >= bytes, "each byte was sent: {tally:?}");
     small_enough("one file of 8 GiB", direct.peak()?)

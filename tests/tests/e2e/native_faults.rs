@@ -73,13 +73,13 @@ impl Case {
         let chunk = planned.chunks.remove(0);
         ensure!(chunk.files.len() > 20, "{} files", chunk.files.len());
         let key = OwnKey::Chunk(run, direct.node(), 0).to_string();
-        direct.null.put(&key, chunk.to_json()).await?;
+        direct.store.put(&key, chunk.to_json()).await?;
         Ok(Self { direct, run, chunk })
     }
 
     /// Has the chunk uploaded.
     async fn upload(&self, method: Method) -> Result<()> {
-        let job = self.direct.upload_job(self.run, 0, method)?;
+        let job = self.direct.upload_job(self.run, 0, method);
         self.direct.publish(job).await
     }
 
@@ -103,7 +103,7 @@ impl Case {
 
     /// Components that are in the bucket.
     async fn stored(&self) -> Result<usize> {
-        Ok(self.direct.null.below("backup/sst/").await?.len())
+        Ok(self.direct.store.below("backup/sst/").await?.len())
     }
 
     /// Waits until `count` components are in the bucket, and no receipt.
@@ -120,7 +120,7 @@ impl Case {
 
     async fn receipt(&self) -> Result<Receipt> {
         let key = OwnKey::Receipt(self.run, self.direct.node(), 0).to_string();
-        let body = self.direct.null.body(&key).await?;
+        let body = self.direct.store.body(&key).await?;
         let body = body.context("no receipt yet")?;
         Ok(Receipt::from_json(&body)?)
     }
@@ -129,7 +129,7 @@ impl Case {
     async fn proven(&self) -> Result<Receipt> {
         let receipt = eventually("the receipt", LIMIT, async || self.receipt().await).await;
         let receipt = receipt.with_context(|| self.direct.uploader.log())?;
-        let stored = self.direct.null.below("backup/sst/").await?;
+        let stored = self.direct.store.below("backup/sst/").await?;
         ensure!(receipt.files.len() == self.chunk.files.len());
         for (file, proof) in self.chunk.files.iter().zip(&receipt.files) {
             ensure!(
@@ -150,7 +150,7 @@ impl Case {
 
     /// Requests that stored a component.
     async fn puts(&self) -> Result<u64> {
-        let all = self.direct.null.tally().await?.requests;
+        let all = self.direct.store.tally().await?.requests;
         let receipts = u64::from(self.receipt().await.is_ok());
         Ok(all.get("PutObject").copied().unwrap_or_default() - receipts)
     }
@@ -249,7 +249,7 @@ async fn a_stop_calls_the_node_off() -> Result<()> {
     case.trouble(0, 0, None, 100).await?;
     case.upload(Method::Native).await?;
     case.stored_some(4).await?;
-    let control = case.direct.queue().bucket::<Control>(Bucket::Control);
+    let control = case.direct.queue.bucket::<Control>(Bucket::Control);
     let began = Instant::now();
     control.put(&case.run.to_string(), &Control::Stop).await?;
     eventually("the task to end", LIMIT, async || {
