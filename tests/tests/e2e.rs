@@ -30,5 +30,7 @@ mod retention;
 mod roundtrip;
 #[path = "e2e/share.rs"]
 mod share;
+#[path = "e2e/stop.rs"]
+mod stop;
 #[path = "e2e/validate.rs"]
 mod validate;

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use catalog::{
-    Chunk, ChunkFile, Document, Receipt, ReceiptFile, Replaced,
+    Chunk, ChunkFile, Document, IdKind, Name, Receipt, ReceiptFile, Replaced,
     key::{ComponentKey, OwnKey},
 };
 use protocol::{ChunkStored, Fact, TableRef, TableSize, Upload};
@@ -125,6 +125,25 @@ impl Uploader {
             crc32: done.crc32,
         })
     }
+}
+
+/// What a file's receipt says, if it is stored already and its CRC-32 known without reading it. Of a
+/// unique SSTable, a file of the right size is the file itself; and only what matched its digest was
+/// stored.
+pub(crate) async fn there(store: &Store, file: &ChunkFile) -> Result<Option<ReceiptFile>, Failure> {
+    let key: Option<ComponentKey> = file.key.parse().ok();
+    let name: Option<Name> = key.and_then(|key| key.name.parse().ok());
+    let unique = name.is_some_and(|name| name.id.kind() == IdKind::Uuid);
+    let Some(crc32) = file.crc32.filter(|_| unique && file.replaces.is_none()) else {
+        return Ok(None);
+    };
+    let found = store.bytes(&file.key).await;
+    let found = found.map_err(Failure::store(format!("look for `{}`", file.key)))?;
+    Ok((found == Some(file.bytes)).then(|| ReceiptFile {
+        key: file.key.clone(),
+        bytes: file.bytes,
+        crc32,
+    }))
 }
 
 /// Copies what lies under `key` to where it is to be kept, unless that was done.

@@ -16,7 +16,7 @@
 //!
 //! # Crashes
 //! Nothing is remembered between jobs. A job cut short is delivered again; a chunk without its
-//! receipt is stored again from its start, under the same keys.
+//! receipt is stored again, under the same keys, but for the `Data.db` of unique SSTables that are there.
 //!
 //! # Not here
 //! Which files belong to a backup is `snapshot-worker`'s; when to seal, and what tasks keep,

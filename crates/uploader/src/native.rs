@@ -41,7 +41,7 @@ use tracing::{debug, info, warn};
 use uuid::Uuid;
 
 use self::share::{Part, Share};
-use crate::{Uploader, failure::Failure, metrics::Metrics};
+use crate::{Uploader, chunk::there, failure::Failure, metrics::Metrics};
 
 /// How often the node is asked what it can, for others to know.
 const LOOK: Duration = Duration::from_secs(30);
@@ -604,8 +604,13 @@ impl Uploader {
         errand: &Errand<'_>,
         files: Vec<usize>,
     ) -> Result<Vec<(usize, ReceiptFile)>, Failure> {
+        // Somebody had this in hand before, and may have stored some of it.
+        let again = errand.ctx.attempt > 1 || errand.job.run != errand.job.origin;
         let store = |at: usize| async move {
             let file = errand.chunk.files[at].clone();
+            if again && let Some(stored) = there(errand.store, &file).await? {
+                return Ok((at, stored));
+            }
             let stored = self.store_file(errand.store, file, errand.ctx).await?;
             Ok((at, stored))
         };
