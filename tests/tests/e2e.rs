@@ -10,6 +10,8 @@ mod crash;
 mod examples;
 #[path = "e2e/faults.rs"]
 mod faults;
+#[path = "e2e/full.rs"]
+mod full;
 #[path = "e2e/life.rs"]
 mod life;
 #[path = "e2e/limits.rs"]

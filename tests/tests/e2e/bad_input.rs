@@ -336,11 +336,11 @@ async fn a_full_disk_stops_the_restore_before_it_hurts() -> Result<()> {
 }
 
 /// A small file system in memory, unmounted when dropped.
-struct Tmpfs<'a>(&'a Path);
+pub(crate) struct Tmpfs<'a>(&'a Path);
 
 impl<'a> Tmpfs<'a> {
     /// `None`, with the reason printed, where this may not mount.
-    fn mount(at: &'a Path, options: &str) -> Result<Option<Self>> {
+    pub(crate) fn mount(at: &'a Path, options: &str) -> Result<Option<Self>> {
         std::fs::create_dir_all(at)?;
         let ran = Command::new("mount")
             .args(["-t", "tmpfs", "-o", options, "tmpfs"])
