@@ -74,6 +74,8 @@ impl Dialer {
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
         tcp.set_keepalive(Some(KEEP_ALIVE));
+        // Of several addresses, each gets its share of it.
+        tcp.set_connect_timeout(Some(CONNECT));
         let server = way.server.clone();
         let direct = HttpsConnector::from((tcp, Arc::clone(&self.tls)));
         match &way.proxy {
