@@ -158,6 +158,7 @@ async fn s3_keeps_all_promises() -> Result<()> {
     let signed = open(signed, "s3:backups").await?;
     suite::a_file_goes_there_and_back(&signed, 20 << 20).await?;
 
+    faults::any_key_is_signed_right(&subject.store).await?;
     faults::a_cancelled_upload_is_aborted(&server, &subject.store).await?;
     faults::requests_are_few(&server, &subject.store).await
 }
