@@ -33,8 +33,10 @@ pub struct Direct<S = NullS3> {
     pub queue: Queue,
     cluster: ClusterId,
     node: NodeId,
+    environment: Vec<(String, String)>,
+    more: Vec<Service>,
     _nats: Nats,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 impl<S> Direct<S> {
@@ -66,25 +68,32 @@ impl<S> Direct<S> {
             ("THETIS_UPLOADER__ADAPTIVE".to_owned(), "false".to_owned()),
         ];
         environment.extend(settings);
-        let logs = dir.path().join("logs");
-        let mut uploader = Service::new(Kind::Uploader, "uploader".into(), environment, &logs);
-        uploader.start()?;
-        let node = sim.nodes[0].host_id.parse()?;
-        eventually("the uploader", Duration::from_secs(30), async || {
-            ensure!(uploader.log().contains("ready to work"), "not ready");
-            Ok(())
-        })
-        .await?;
+        let mut uploader = uploader("uploader", &environment, &dir);
+        ready(&mut uploader).await?;
         Ok(Self {
             uploader,
             store,
+            node: sim.nodes[0].host_id.parse()?,
             sim,
             queue,
             cluster: ClusterId::generate(),
-            node,
+            environment,
+            more: Vec::new(),
             _nats: nats,
-            _dir: dir,
+            dir,
         })
+    }
+
+    /// Starts another uploader, which shares the work.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub async fn join(&mut self) -> Result<()> {
+        let name = format!("uploader-{}", self.more.len() + 2);
+        let mut one = uploader(&name, &self.environment, &self.dir);
+        ready(&mut one).await?;
+        self.more.push(one);
+        Ok(())
     }
 
     /// The job of storing a chunk whose plan lies in the bucket.
@@ -281,6 +290,20 @@ impl Direct {
         }
         Ok(())
     }
+}
+
+fn uploader(name: &str, environment: &[(String, String)], dir: &TempDir) -> Service {
+    let (environment, logs) = (environment.to_vec(), dir.path().join("logs"));
+    Service::new(Kind::Uploader, name.to_owned(), environment, &logs)
+}
+
+async fn ready(uploader: &mut Service) -> Result<()> {
+    uploader.start()?;
+    let ready = eventually("an uploader", Duration::from_secs(30), async || {
+        ensure!(uploader.log().contains("ready to work"), "not ready");
+        Ok(())
+    });
+    ready.await
 }
 
 /// The most memory a process ever had (`VmHWM`), in bytes.

@@ -1,21 +1,29 @@
 //! What grows with what: the same work in larger and larger sizes.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::Path,
+    time::{Duration, Instant},
+};
 
-use ::tests::null_s3::Options;
-use anyhow::Result;
+use ::tests::{Direct, null_s3::Options};
+use anyhow::{Result, ensure};
+use catalog::{Document as _, Receipt, key::OwnKey};
+use protocol::{Method, RunId};
 use serde::Serialize;
 
 use crate::{
     cases::Case,
     data::{self, COMPONENTS, Set},
-    results::{Measured, Party},
+    results::{Measured, Party, median},
     run,
     who::Who,
 };
 
 /// Bytes of the series in which files grow in number.
 const FIXED: u64 = 94 << 20;
+/// Any one upload may take this long.
+const LIMIT: Duration = Duration::from_secs(300);
 /// SSTables of the series in which they grow in size.
 const FEW: usize = 20;
 
@@ -37,6 +45,8 @@ pub(crate) async fn all(root: &Path) -> Result<Vec<Series>> {
         Box::pin(bytes(root)).await?,
         Box::pin(latency(root)).await?,
         catalogue()?,
+        Box::pin(uploaders(root)).await?,
+        Box::pin(depth(root)).await?,
     ])
 }
 
@@ -130,6 +140,90 @@ async fn latency(root: &Path) -> Result<Series> {
         columns: vec!["files/s", "most at once", "of what they could"],
         points,
     })
+}
+
+/// Several uploaders that share a node's work, and one core after another.
+#[expect(clippy::cast_precision_loss, reason = "for the eye")]
+async fn uploaders(root: &Path) -> Result<Series> {
+    let filled = data::fill(&Set::a(true), root)?;
+    let list = filled.all()?;
+    let mut points = Vec::new();
+    for count in [1, 2, 4, 8] {
+        let case = case(Options::default(), 8);
+        let mut direct = Box::pin(run::direct(&case, root, &[])).await?;
+        for _ in 1..count {
+            direct.join().await?;
+        }
+        let mut rates = Vec::new();
+        for _ in 0..case.rounds {
+            list.warm()?;
+            direct.store.reset().await?;
+            let took = direct.upload_chunks(RunId::generate(), &list.chunks, LIMIT);
+            rates.push(list.files.len() as f64 / Box::pin(took).await?.as_secs_f64());
+        }
+        points.push((format!("{count} uploaders"), vec![median(rates)]));
+    }
+    fs::remove_dir_all(&filled.dir)?;
+    Ok(Series {
+        what: "uploaders of one node, 20,000 small files",
+        target: "within 10 % of one, where there are two cores",
+        columns: vec!["files/s"],
+        points,
+    })
+}
+
+/// Jobs that wait when an uploader starts; each is answered by a receipt that is there.
+#[expect(clippy::cast_precision_loss, reason = "for the eye")]
+async fn depth(root: &Path) -> Result<Series> {
+    let mut points = Vec::new();
+    for depth in [100, 1_000, 10_000] {
+        let case = case(Options::default(), 8);
+        let mut direct = Box::pin(run::direct(&case, root, &[])).await?;
+        direct.uploader.kill();
+        let run = RunId::generate();
+        for chunk in 0..depth {
+            let key = OwnKey::Receipt(run, direct.node(), chunk).to_string();
+            let files = Vec::new();
+            let methods = Vec::new();
+            let receipt = Receipt {
+                chunk,
+                files,
+                methods,
+            }
+            .to_json();
+            direct.store.put(&key, receipt).await?;
+            let job = direct.upload_job(run, chunk, Method::Agent);
+            direct.publish(job).await?;
+        }
+        direct.uploader.start()?;
+        let (first, seen) = answered(&direct, 1).await?;
+        let (last, all) = answered(&direct, u64::from(depth)).await?;
+        let rate = (all - seen) as f64 / (last - first).as_secs_f64();
+        points.push((format!("{depth} jobs"), vec![rate, 1e6 / rate]));
+    }
+    Ok(Series {
+        what: "jobs that wait, of one uploader",
+        target: "the same for each job",
+        columns: vec!["jobs/s", "us/job"],
+        points,
+    })
+}
+
+/// When so many receipts have been asked for, and how many it were then.
+async fn answered(direct: &Direct, count: u64) -> Result<(Instant, u64)> {
+    let deadline = Instant::now() + LIMIT;
+    loop {
+        let tally = direct.store.tally().await?;
+        let seen = tally.requests.get("GetObject").copied().unwrap_or_default();
+        if seen >= count {
+            return Ok((Instant::now(), seen));
+        }
+        ensure!(
+            Instant::now() < deadline,
+            "{seen} of {count} jobs were done"
+        );
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
 }
 
 /// What it takes to find out that nothing is new.

@@ -4,6 +4,8 @@ use std::{fs, process::Command};
 
 use serde::Serialize;
 
+use crate::peers::Peer;
+
 /// Where and when.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct Machine {
@@ -19,6 +21,10 @@ pub(crate) struct Machine {
     pub(crate) sha_ni: bool,
     pub(crate) memory_mib: u64,
     pub(crate) kernel: String,
+    /// Settings of the uploader that are not the defaults.
+    pub(crate) settings: Vec<String>,
+    /// The other programs, with their versions.
+    pub(crate) peers: Vec<String>,
     /// Load averages at the beginning: of 1, 5 and 15 minutes.
     pub(crate) load_before: String,
     /// At the end: what was measured is part of it.
@@ -49,10 +55,26 @@ impl Machine {
             sha_ni: flags.split(' ').any(|flag| flag == "sha_ni"),
             memory_mib: memory().unwrap_or_default(),
             kernel: first_line("/proc/sys/kernel/osrelease"),
+            settings: settings(),
+            peers: Peer::versions(),
             load_before: load(),
             load_after: String::new(),
         }
     }
+}
+
+/// What the environment sets of the uploader and the store; no keys and tokens.
+fn settings() -> Vec<String> {
+    let shown = |(name, value): (String, String)| {
+        let ours = name.starts_with("THETIS_UPLOADER__") || name.starts_with("THETIS_STORE__");
+        let secret = ["KEY", "SECRET", "SAS"]
+            .iter()
+            .any(|word| name.contains(word));
+        (ours && !secret).then(|| format!("{name}={value}"))
+    };
+    let mut all: Vec<_> = std::env::vars().filter_map(shown).collect();
+    all.sort();
+    all
 }
 
 pub(crate) fn load() -> String {

@@ -111,7 +111,10 @@ async fn bench(arguments: &Arguments) -> Result<()> {
     let (_, end) = whole.split_once("### targets").unwrap_or_default();
     println!("### targets{end}");
     println!("All of it: {}/results.md, .json and .svg", out.display());
-    Ok(())
+    match results.failures.first() {
+        None => Ok(()),
+        Some(first) => bail!("{} failed: {first}", results.failures.len()),
+    }
 }
 
 /// Where results go: `bench` in the folder that this was built in, emptied of what an earlier run may
@@ -154,12 +157,16 @@ impl Bench<'_> {
                 if !self.wanted(case.id) {
                     continue;
                 }
-                let measured = Box::pin(run::measure(&case, &filled, self.root)).await?;
-                println!("{}", report::case(&measured));
-                self.results.cases.push(measured);
+                match Box::pin(run::measure(&case, &filled, self.root)).await {
+                    Ok(measured) => {
+                        println!("{}", report::case(&measured));
+                        self.results.cases.push(measured);
+                    }
+                    Err(error) => self.fail(&error),
+                }
             }
             if beside {
-                Box::pin(self.foreground(&filled)).await?;
+                Box::pin(self.foreground(&filled)).await;
             }
             fs::remove_dir_all(&filled.dir)?;
         }
@@ -174,16 +181,23 @@ impl Bench<'_> {
         Ok(())
     }
 
-    async fn foreground(&mut self, filled: &Filled) -> Result<()> {
+    async fn foreground(&mut self, filled: &Filled) {
         if let Some(lacking) = foreground::lacking() {
             self.results
                 .notes
                 .push(format!("foreground not measured: {lacking}"));
-            return Ok(());
+            return;
         }
-        let both = Box::pin(foreground::measure(filled, self.root)).await?;
-        self.results.foreground = Some(both);
-        Ok(())
+        match Box::pin(foreground::measure(filled, self.root)).await {
+            Ok(both) => self.results.foreground = Some(both),
+            Err(error) => self.fail(&error),
+        }
+    }
+
+    /// Notes a failure: the rest may still be worth to be known.
+    fn fail(&mut self, error: &anyhow::Error) {
+        println!("FAILED: {error:#}\n");
+        self.results.failures.push(format!("{error:#}"));
     }
 
     /// Notes which peers are not there.

@@ -71,6 +71,20 @@ impl Peer {
         fs::canonicalize(binary(name)?).with_context(|| format!("finding {name}"))
     }
 
+    /// Which versions of which programs there are.
+    pub(crate) fn versions() -> Vec<String> {
+        let version = |peer: Self| {
+            let output = Command::new(peer.program().ok()?).arg("version").output();
+            let text = String::from_utf8(output.ok()?.stdout).ok()?;
+            let first = text.lines().next()?;
+            Some(first.trim_start_matches("rclone ").to_owned())
+        };
+        let named = [("rclone", Self::Tuned), ("s5cmd", Self::S5cmd)].into_iter();
+        named
+            .filter_map(|(name, peer)| Some(format!("{name} {}", version(peer)?)))
+            .collect()
+    }
+
     /// Whether it is installed.
     pub(crate) fn installed(self) -> bool {
         self.program().is_ok()

@@ -19,6 +19,8 @@ pub(crate) struct Results {
     pub(crate) targets: Vec<Row>,
     /// What was left out, and why.
     pub(crate) notes: Vec<String>,
+    /// What went wrong.
+    pub(crate) failures: Vec<String>,
 }
 
 /// A case that was measured.

@@ -41,6 +41,9 @@ pub(crate) fn whole(results: &Results) -> String {
     for note in &results.notes {
         let _ = writeln!(text, "* {note}");
     }
+    for failure in &results.failures {
+        let _ = writeln!(text, "* FAILED: {failure}");
+    }
     text
 }
 
@@ -54,6 +57,8 @@ fn machine(machine: &Machine) -> String {
         memory_mib,
         load_before,
         load_after,
+        settings,
+        peers,
         ..
     } = machine;
     let profile = if machine.release {
@@ -65,7 +70,12 @@ fn machine(machine: &Machine) -> String {
     let sha = if machine.sha_ni { "with" } else { "without" };
     format!(
         "`{command}`, {date}, {commit}, {profile}; {cpu}, {cores} cores ({sha} SHA-NI), {memory_mib} MiB, Linux {kernel}; \
-         load {load_before} before, {load_after} after\n\n"
+         {}; load {load_before} before, {load_after} after{}\n\n",
+        peers.join(", "),
+        settings
+            .iter()
+            .map(|one| format!("; `{one}`"))
+            .collect::<String>()
     )
 }
 
