@@ -167,7 +167,7 @@ impl<'a> Term<'a> {
                 Some(change) = inbox.stops.next() => if let Change::Put { key, value, .. } = change {
                     self.told_to_stop(&key, value).await?;
                 },
-                Some(begun) = self.preparing.join_next() => self.begun(joined(begun)).await?,
+                Some(begun) = self.preparing.join_next() => Box::pin(self.begun(joined(begun))).await?,
                 Some(closed) = self.tidying.join_next() => self.closed(joined(closed)).await?,
                 Some(found) = self.searching.join_next() => self.found(joined(found)).await?,
                 Some((request, asked)) = inbox.requests.recv() => self.requested(request, asked).await?,

@@ -145,7 +145,7 @@ impl Default for UploaderConfig {
     fn default() -> Self {
         Self {
             slots: 2,
-            transfers: 16,
+            transfers: 64,
             rate_limit: 0,
             adaptive: true,
             safe_rate: 100,

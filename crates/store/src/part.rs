@@ -17,21 +17,13 @@ const MOST: u64 = 10_000;
 pub(crate) const AT_ONCE: u32 = 4;
 
 /// The part size, in bytes, for a file of `bytes` within `memory` bytes of buffers; a file of at
-/// most one part goes in one request. `None` when memory can't hold parts as large as needed.
-pub(crate) fn size(bytes: u64, memory: u64) -> Option<u64> {
+/// most one part goes in one request. Parts of a file that is very large may be larger than all that
+/// memory, one at a time: better that than no backup of it.
+pub(crate) fn size(bytes: u64, memory: u64) -> u64 {
     let whole = |bytes: u64| bytes.div_ceil(MIB) * MIB;
     let most = (memory / u64::from(AT_ONCE) / MIB * MIB).max(MIB);
     let part = whole(bytes / FEW).max(USUAL).min(most);
-    if bytes.div_ceil(part) <= MOST {
-        return Some(part);
-    }
-    let least = whole(bytes.div_ceil(MOST));
-    (least <= memory).then_some(least)
-}
-
-/// The largest file that [`size`] has an answer for.
-pub(crate) fn largest(memory: u64) -> u64 {
-    memory / MIB * MIB * MOST
+    part.max(whole(bytes.div_ceil(MOST)))
 }
 
 /// `0..bytes` in steps of `step`.
@@ -44,22 +36,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parts_grow_with_the_file_and_stay_within_memory() {
+    fn parts_grow_with_the_file_and_stay_within_memory_if_they_can() {
         let gib = 1 << 30;
         let memory = 128 * MIB;
-        assert_eq!(size(0, memory), Some(16 * MIB));
-        assert_eq!(size(gib, memory), Some(16 * MIB));
-        assert_eq!(size(20 * gib, memory), Some(21 * MIB));
-        assert_eq!(size(200 * gib, memory), Some(32 * MIB));
-        assert_eq!(size(1000 * gib, memory), Some(103 * MIB));
-        assert_eq!(size(2000 * gib, memory), None);
-        assert_eq!(size(gib, 32 * MIB), Some(8 * MIB));
-        assert_eq!(size(gib, 20 * MIB), Some(5 * MIB));
-        for memory in [20, 32, 128] {
-            let largest = largest(memory * MIB);
-            assert!(size(largest, memory * MIB).is_some());
-            assert!(size(largest + 1, memory * MIB).is_none());
+        assert_eq!(size(0, memory), 16 * MIB);
+        assert_eq!(size(gib, memory), 16 * MIB);
+        assert_eq!(size(20 * gib, memory), 21 * MIB);
+        assert_eq!(size(200 * gib, memory), 32 * MIB);
+        assert_eq!(size(1000 * gib, memory), 103 * MIB);
+        assert_eq!(size(gib, 32 * MIB), 8 * MIB);
+        assert_eq!(size(gib, 20 * MIB), 5 * MIB);
+        for bytes in [312 * gib, 2000 * gib, 5000 * gib] {
+            assert!(bytes.div_ceil(size(bytes, 32 * MIB)) <= MOST);
         }
+        assert_eq!(size(2000 * gib, 32 * MIB), 205 * MIB);
     }
 
     #[test]

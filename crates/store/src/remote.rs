@@ -201,14 +201,7 @@ impl Remote {
         expect: Option<u32>,
         moved: &(dyn Fn(u64) + Send + Sync),
     ) -> Result<Moved, Error> {
-        let memory = self.budget.bytes();
-        let part = part::size(bytes, memory).filter(|part| part * 3 <= memory);
-        let part = part.ok_or_else(|| Error::TooLarge {
-            what: path.display().to_string(),
-            bytes,
-            limit: part::largest(memory / 3),
-            hint: "an upload has at most 10000 parts, and three must fit into memory_mb: raise it",
-        })?;
+        let part = part::size(bytes, self.budget.bytes());
         if bytes > part.max(self.single) {
             let source = Source::open(path, bytes).await?;
             return self.put_parts(key, &source, part, expect, moved).await;

@@ -32,7 +32,7 @@ impl Default for Settings {
             azure: AzureSettings::default(),
             localstorage: LocalSettings::default(),
             memory_mb: 32,
-            requests: 64,
+            requests: 128,
         }
     }
 }

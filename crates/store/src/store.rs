@@ -202,7 +202,6 @@ impl Store {
     /// * [`Error::Corrupt`] if `expect` is given and is not the CRC-32 of what was read.
     /// * [`Error::Torn`] if the file is not `bytes` long, or stops being so.
     /// * [`Error::Local`] if it can't be read.
-    /// * [`Error::TooLarge`] if its parts would not fit into `memory_mb`.
     pub async fn put_file(
         &self,
         key: &str,

@@ -133,10 +133,8 @@ struct Uploader {
 
 impl Handler for Uploader {
     async fn handle(&self, job: Job, ctx: JobContext) -> Result<Option<Fact>, JobError> {
-        let call_off = match &job {
-            Job::Upload(job) if job.method != Method::Agent => CALL_OFF,
-            _ => Duration::ZERO,
-        };
+        let native = matches!(&job, Job::Upload(job) if job.method != Method::Agent);
+        let call_off = if native { CALL_OFF } else { Duration::ZERO };
         let stopped = async {
             ctx.stop.cancelled().await;
             tokio::time::sleep(call_off).await;

@@ -616,7 +616,8 @@ impl Uploader {
         };
         let work = stream::iter(files)
             .map(store)
-            .buffered(errand.transfers)
+            // In any order: one that has to wait must not hold up the others.
+            .buffer_unordered(errand.transfers)
             .try_collect();
         let done = errand.leave.run_until_cancelled(work).await;
         done.unwrap_or(Err(Failure::Stopped))

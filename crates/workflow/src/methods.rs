@@ -71,3 +71,50 @@ impl Methods {
         tables
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use protocol::TableRef;
+
+    use super::*;
+
+    fn told(number: usize, reason: &str) -> TableMethod {
+        TableMethod {
+            table: TableRef {
+                keyspace: "shop".to_owned(),
+                table: format!("t{number:02}"),
+            },
+            method: Method::Agent,
+            reason: reason.to_owned(),
+        }
+    }
+
+    fn table(number: usize) -> Table {
+        let TableRef { keyspace, table } = told(number, "").table;
+        Table {
+            keyspace,
+            table,
+            size: 1,
+            skipped: 0,
+            done: 0,
+            methods: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn many_reasons_and_long_ones_are_not_all_kept() {
+        let mut methods = Methods::default();
+        for number in 0..2 * REASONS {
+            methods.tell(&[told(number, &format!("{number} {}", "é".repeat(LONGEST)))]);
+        }
+        assert_eq!(
+            (methods.len(), methods.reasons.len()),
+            (2 * REASONS, REASONS)
+        );
+        let tables = methods.report(vec![table(3), table(2 * REASONS - 1), table(99)]);
+        let reason = |at: usize| tables[at].methods[0].1.clone();
+        assert!(reason(0).starts_with("3 é") && reason(0).chars().count() == LONGEST);
+        assert!(reason(1).starts_with(&format!("{} é", REASONS - 1)));
+        assert!(tables[2].methods.is_empty());
+    }
+}

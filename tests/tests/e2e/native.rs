@@ -1,10 +1,16 @@
 //! Whoever brings a backup to the bucket, the bucket looks the same.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result, ensure};
 use catalog::{Manifest, key::ManifestKey};
 use futures::TryStreamExt as _;
+use protocol::RunId;
 use reqwest::Method;
 use serde_json::{Value, json};
 use testkit::{eventually, s3::SeaweedFs};
@@ -178,7 +184,16 @@ async fn three_methods_make_the_same_bucket() -> Result<()> {
         .await?;
     compare(&before, &world.sims[1].fingerprints().await?)?;
 
-    // The next one stores what is new, and nothing else.
+    // The next one stores what is new, and nothing else. What an upload has left that died goes, and
+    // nobody else's.
+    let origin = RunId::generate();
+    let left = format!("thetis_{origin}_3_sm_20200131235959UTC");
+    let table = table_dir(&world.sims[0].nodes[0].data)?;
+    for name in [&left, "thetis_mine"] {
+        let dir = table.join("snapshots").join(name);
+        fs::create_dir_all(&dir)?;
+        fs::write(dir.join("rows"), "rows")?;
+    }
     world.sims[0].load(&tables()[1], 77, 64 << 10, 1).await?;
     let properties = json!({"location": ["s3:native"], "method": "native"});
     let second = world
@@ -191,18 +206,26 @@ async fn three_methods_make_the_same_bucket() -> Result<()> {
         number("uploaded") > 0 && number("uploaded") < 1 << 20,
         "{second}"
     );
+    let names = snapshots(&world.sims[0].nodes[0].data)?;
+    ensure!(names == ["thetis_mine"], "{names:?}");
     for sim in &world.sims {
         sim.is_clean().await?;
     }
     Ok(())
 }
 
+/// The directory of a table.
+fn table_dir(data: &Path) -> Result<PathBuf> {
+    let mut tables = fs::read_dir(data.join("shop"))?;
+    Ok(tables.next().context("a table")??.path())
+}
+
 /// Names of everything in snapshot directories.
-fn snapshots(data: &std::path::Path) -> Result<Vec<String>> {
+fn snapshots(data: &Path) -> Result<Vec<String>> {
     let mut names = Vec::new();
     for keyspace in ["shop", "orders"] {
-        for table in std::fs::read_dir(data.join(keyspace))? {
-            let Ok(entries) = std::fs::read_dir(table?.path().join("snapshots")) else {
+        for table in fs::read_dir(data.join(keyspace))? {
+            let Ok(entries) = fs::read_dir(table?.path().join("snapshots")) else {
                 continue;
             };
             for entry in entries {

@@ -29,8 +29,7 @@ Examples:
   thetis backup -c prod -L s3:backups
   thetis backup -c prod -L dc1:s3:backups-eu -L dc2:s3:backups-us --wait
   thetis backup -c prod -L s3:backups -K shop -K '!shop.tmp_*' --dry-run
-  thetis backup -c prod -L s3:backups --cron @daily --keep-daily 7 --keep-weekly 4
-  thetis backup -c prod -L s3:backups --rate-limit 200,dc2:50 --upload-parallel 1
+  thetis backup -c prod -L s3:backups --cron @daily --keep-daily 7 --rate-limit 200,dc2:50
 
 Prints <type>/<id> of the task. Only files that the bucket has not are uploaded.
 

@@ -21,7 +21,6 @@ Examples:
   thetis throttle -c prod backup/nightly --rate 50
   thetis throttle -c prod --node 10.0.0.3 --rate 20
   thetis throttle -c prod --reset
-  thetis throttle -c prod
 
 It holds within two seconds, also in the middle of a file, until it is reset, whatever --rate-limit
 the task has. What is said of a node counts before what is said of a task, and that before what is
@@ -81,7 +80,7 @@ fn text(throttle: &Throttle, tasks: &[Task]) -> String {
     };
     for of_task in &throttle.tasks {
         let known = tasks.iter().find(|task| task.id == of_task.task_id);
-        let name = known.map_or_else(|| of_task.task_id.clone(), Task::label);
+        let name = known.map_or_else(|| of_task.task_id.clone(), Task::title);
         let _ = write!(text, "\n{name}: {}", speed(of_task.rate));
     }
     for of_node in &throttle.nodes {

@@ -61,7 +61,8 @@ impl S3 {
         let id = between(&begun, "<UploadId>", "</UploadId>")
             .ok_or_else(|| refused(200, "no upload was begun"))?;
         let mut parts = String::new();
-        for (number, start) in (1..).zip((0..bytes).step_by(PART as usize)) {
+        for (number, at) in (1..).zip(0..bytes.div_ceil(PART)) {
+            let start = at * PART;
             let part = piece(path, start, PART.min(bytes - start)).await?;
             let key = format!("{key}?partNumber={number}&uploadId={id}");
             let sent = self.send(Method::PUT, &key, part).await?;

@@ -83,7 +83,7 @@ mod tests {
             ..settings
         };
         let http = Connector::new(Budget::new(20, 1, Arc::default())).unwrap();
-        let clients = Clients::new(&settings, http).await;
+        let clients = Clients::new(&settings, http).await.unwrap();
         let target = clients.find(bucket, &ATTEMPT).await.unwrap();
         let host = target.pool.host().to_str().unwrap();
         let address = format!("{host}{}", target.path("a b"));
@@ -146,7 +146,7 @@ mod tests {
             ..S3Settings::default()
         };
         let http = Connector::new(Budget::new(20, 1, Arc::default())).unwrap();
-        let clients = Clients::new(&settings, http).await;
+        let clients = Clients::new(&settings, http).await.unwrap();
         let one = clients.find("one", &ATTEMPT).await.unwrap();
         let other = clients.find("other", &ATTEMPT).await.unwrap();
         assert!(Arc::ptr_eq(&one.pool, &other.pool));

@@ -40,12 +40,7 @@ impl S3 {
         expect: Option<u32>,
         moved: &(dyn Fn(u64) + Send + Sync),
     ) -> Result<Moved, Error> {
-        let part = part::size(bytes, self.budget.bytes()).ok_or_else(|| Error::TooLarge {
-            what: path.display().to_string(),
-            bytes,
-            limit: part::largest(self.budget.bytes()),
-            hint: "an upload has at most 10000 parts, and each must fit into memory_mb: raise it",
-        })?;
+        let part = part::size(bytes, self.budget.bytes());
         if bytes > part {
             let source = Source::open(path, bytes).await?;
             return self.put_parts(key, &source, part, expect, moved).await;

@@ -1,11 +1,11 @@
 //! A backup, from step to step.
 
-use protocol::{Event, Fact, Job, Purged, RunStatus, WorkerKind};
+use protocol::{ChunkStored, Event, Fact, Job, Method, Purged, RunStatus, TableMethod, WorkerKind};
 use workflow::{Input, Run};
 
 use crate::case::{
     Case, backup_spec, balancing, chunk, cluster, event, failed, found, labels, locations, node,
-    plan_of, purged, run_id, sealed,
+    orders, plan_of, purged, run_id, sealed,
 };
 
 #[test]
@@ -103,6 +103,36 @@ fn the_report_adds_up() {
         (report.status, report.failed, report.ended_ms),
         (RunStatus::Error, 100, Some(5_000_000))
     );
+}
+
+#[test]
+fn who_moved_a_table_is_told_for_each_node_and_for_all() {
+    let by = |number: u32, method, reason: &str| {
+        let Fact::ChunkStored(stored) = chunk(number) else {
+            panic!("a chunk is stored")
+        };
+        Fact::ChunkStored(ChunkStored {
+            methods: vec![TableMethod {
+                table: orders(),
+                method,
+                reason: reason.to_owned(),
+            }],
+            ..stored
+        })
+    };
+    let mut case = Case::uploading();
+    case.tell(1, by(0, Method::Native, "asked for"));
+    case.tell(1, by(1, Method::Agent, "ids are used again"));
+    case.tell(2, by(0, Method::Native, "asked for, too"));
+    case.tell(2, by(0, Method::Agent, "told again"));
+    let report = case.run.report();
+    let told = |tables: &[workflow::Table]| tables[0].methods.clone();
+    let native = (Method::Native, "asked for".to_owned());
+    let agent = (Method::Agent, "ids are used again".to_owned());
+    assert_eq!(told(&report.tables), [agent.clone(), native.clone()]);
+    assert_eq!(told(&report.hosts[0].tables), [agent, native]);
+    let second = (Method::Native, "asked for, too".to_owned());
+    assert_eq!(told(&report.hosts[1].tables), [second]);
 }
 
 #[test]
