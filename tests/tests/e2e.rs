@@ -16,6 +16,8 @@ mod full;
 mod life;
 #[path = "e2e/limits.rs"]
 mod limits;
+#[path = "e2e/matrix.rs"]
+mod matrix;
 #[path = "e2e/memory.rs"]
 mod memory;
 #[path = "e2e/metrics.rs"]
