@@ -366,9 +366,10 @@ fn length(headers: &HeaderMap) -> Option<u64> {
 
 /// What a store says that does not want the request.
 fn refusal(fault: Fault) -> Response<Body> {
-    let (status, code) = match fault {
-        Fault::Expired => (StatusCode::FORBIDDEN, "ExpiredToken"),
-        _ => (StatusCode::SERVICE_UNAVAILABLE, "SlowDown"),
+    let (status, code) = if fault == Fault::Expired {
+        (StatusCode::FORBIDDEN, "ExpiredToken")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "SlowDown")
     };
     let text = format!("<Error><Code>{code}</Code><Message>by the test</Message></Error>");
     let mut response = Response::new(Body::from(text));
