@@ -366,7 +366,7 @@ async fn fault_run(seed: u64, time: Duration) -> Result<()> {
     let mut after = Vec::new();
     while after.last().is_none_or(|took| *took > clean * 2) {
         // The machine may have had other things to do.
-        ensure!(after.len() < 5, "{after:?} after it, {clean:?} before");
+        ensure!(after.len() < 10, "{after:?} after it, {clean:?} before");
         after.push(rig.round(false).await?);
     }
     eprintln!("clean again {after:.1?}");
