@@ -137,7 +137,11 @@ fn speed_is_changed_and_shown() {
         out,
         "every node: 200 MiB/s\nbackup/nightly: no limit\ngone: 3 MiB/s\n10.0.0.3: 20 MiB/s\n"
     );
-    let asked = || api.body("PUT /cluster/prod/throttle");
+    let asked = || -> Value {
+        let (request, body) = api.asked().pop().expect("something was asked");
+        assert_eq!(request, "PUT /cluster/prod/throttle");
+        serde_json::from_str(&body).expect("JSON")
+    };
     assert_eq!(asked(), json!({"rate": 200, "task": null, "node": null}));
     api.run("throttle -c prod backup/nightly --rate 1GiB/s")
         .with(0);
@@ -153,7 +157,7 @@ fn speed_is_changed_and_shown() {
     let out = api.run("throttle -c prod").with(0).out;
     assert_eq!(out, "every node: as its tasks say\n");
     for (line, said) in [
-        ("throttle -c prod --rate fast", "as 200 or 200MiB/s"),
+        ("throttle -c prod --rate fast", "whole MiB per second"),
         ("throttle -c prod --rate 1 --reset", "cannot be used with"),
         ("throttle -c prod backup/nightly", "give --rate, or --reset"),
         ("throttle -c prod backup --rate 1", "may be any of 2 tasks"),

@@ -11,6 +11,10 @@ use crate::{
 };
 
 /// Anything that may be asked of a service.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a request is the largest and the rarest; each job is on its way to bytes"
+)]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Job {

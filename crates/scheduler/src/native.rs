@@ -213,7 +213,7 @@ mod tests {
         assert!(silent.contains("n2: its uploader does not say"), "{silent}");
         let here = BackupRequest {
             dc: vec!["dc1".into()],
-            ..native.clone()
+            ..native
         };
         assert_eq!(said(&here, &[fine.clone(), lacks(3)]), "");
         for other in ["azure:backups", "localstorage:backups"] {

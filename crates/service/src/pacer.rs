@@ -123,8 +123,8 @@ impl Counts {
         let counts = Self::default();
         registry.register_with_unit(
             "rate_limit",
-            "Limit on what is read from the node's disk, or written to it, a second, by who set it; none \
-             holds without a line",
+            "Limit on what is read from the node's disk, or written to it, a second, by who set it; 0 by \
+             `nobody` where there is none",
             Unit::Bytes,
             counts.rate.clone(),
         );
@@ -162,6 +162,11 @@ impl Pacer {
                 counts: ctx.registry.register(name, Counts::register),
             }),
         };
+        let nobody = By {
+            by: Cause::Nobody.word(),
+        };
+        pacer.inner.counts.rate.get_or_create(&nobody).set(0);
+        drop(pacer.inner.counts.changes.get_or_create(&nobody));
         pacer.change(|_| {});
         pacer
     }
@@ -284,11 +289,9 @@ impl Pacer {
                 );
                 inner.counts.changes.get_or_create(&by(cause)).inc();
             }
+            let shown = i64::try_from(rate).unwrap_or(i64::MAX);
             inner.counts.rate.clear();
-            if rate > 0 {
-                let shown = i64::try_from(rate).unwrap_or(i64::MAX);
-                inner.counts.rate.get_or_create(&by(cause)).set(shown);
-            }
+            inner.counts.rate.get_or_create(&by(cause)).set(shown);
             state.limit = limit;
             inner.stores.limit_rate(rate);
         }

@@ -145,6 +145,22 @@ impl Error {
         }
     }
 
+    /// The same with a key, or the beginning of one, as it is without `prefix`.
+    pub(crate) fn without(mut self, prefix: &str) -> Self {
+        let (Self::NotFound { key, .. }
+        | Self::Denied { key, .. }
+        | Self::Unavailable { key, .. }
+        | Self::Refused { key, .. }
+        | Self::Torn { what: key, .. }) = &mut self
+        else {
+            return self;
+        };
+        if let Some(own) = key.strip_prefix(prefix) {
+            *key = own.to_owned();
+        }
+        self
+    }
+
     /// What an `io::Error` on a local file means.
     pub(crate) fn local(action: &'static str, path: &Path, cause: io::Error) -> Self {
         let path = path.to_owned();

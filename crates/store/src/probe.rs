@@ -173,10 +173,16 @@ impl Store {
         let mut found = Vec::new();
         let (mut small, mut written) = (false, false);
         for need in Need::ALL {
-            let met = match need {
-                Need::Read | Need::ReadRange | Need::Copy if !small => Met::Untried,
-                Need::Delete if !written => Met::Untried,
-                need => self.try_need(need, &keys, &large).await,
+            let lacks = match need {
+                Need::Read | Need::ReadRange | Need::Copy => !small,
+                Need::Delete => !written,
+                Need::Write | Need::List | Need::WriteParts | Need::AbortParts | Need::WriteNew => {
+                    false
+                }
+            };
+            let met = match lacks {
+                true => Met::Untried,
+                false => self.try_need(need, &keys, &large).await,
             };
             let done = matches!(met, Met::Yes);
             small |= done && need == Need::Write;

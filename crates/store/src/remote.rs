@@ -209,6 +209,11 @@ impl Remote {
         let Piece { body, crc } = source::whole(path, bytes, &self.budget).await?;
         let crc32 = crc.finalize();
         source::verify(path, crc32, expect)?;
+        let body = match self.operator.info().scheme() == services::MEMORY_SCHEME {
+            // It keeps what it is given, and must not keep the budget's memory.
+            true => Buffer::from(Bytes::from(body.concat())),
+            false => Buffer::from(body),
+        };
         self.put(key, body).await?;
         moved(bytes);
         Ok(Moved { bytes, crc32 })

@@ -126,6 +126,11 @@ impl Store {
         }
     }
 
+    /// What was done, with the key that it was asked for where it went wrong.
+    fn own<T>(&self, done: Result<T, Error>) -> Result<T, Error> {
+        done.map_err(|e| e.without(&self.inner.prefix))
+    }
+
     /// Proves that the bucket exists and that objects in it can be written, read, listed and
     /// deleted, with one object below `thetis/check/`.
     ///
@@ -168,11 +173,12 @@ impl Store {
     pub async fn put(&self, key: &str, body: Bytes) -> Result<(), Error> {
         key::check(key)?;
         let key = self.full(key);
-        match &self.inner.backend {
+        let done = match &self.inner.backend {
             Backend::S3(s3) => s3.put(&key, body).boxed().await,
             Backend::Remote(remote) => remote.put(&key, body).await,
             Backend::Local(local) => local.put(&key, body).await,
-        }
+        };
+        self.own(done)
     }
 
     /// Stores `body` under `key` if nothing is there; `false` when something is.
@@ -186,11 +192,12 @@ impl Store {
     pub async fn put_new(&self, key: &str, body: Bytes) -> Result<bool, Error> {
         key::check(key)?;
         let key = self.full(key);
-        match &self.inner.backend {
+        let done = match &self.inner.backend {
             Backend::S3(s3) => s3.put_new(&key, body).boxed().await,
             Backend::Remote(remote) => remote.put_new(&key, body).await,
             Backend::Local(local) => local.put_new(&key, body).await,
-        }
+        };
+        self.own(done)
     }
 
     /// Stores the file at `path`, `bytes` long, under `key`. Reads it once.
@@ -212,7 +219,7 @@ impl Store {
     ) -> Result<Moved, Error> {
         key::check(key)?;
         let key = self.full(key);
-        match &self.inner.backend {
+        let done = match &self.inner.backend {
             Backend::S3(s3) => s3.put_file(&key, path, bytes, expect, moved).boxed().await,
             Backend::Remote(remote) => {
                 remote
@@ -226,7 +233,8 @@ impl Store {
                     .boxed()
                     .await
             }
-        }
+        };
+        self.own(done)
     }
 
     /// Reads the file at `path` as [`Self::put_file`] would, and stores nothing: for what somebody else
@@ -314,11 +322,12 @@ impl Store {
 
     async fn open_whole(&self, key: &str) -> Result<Body, Error> {
         let key = self.full(key);
-        match &self.inner.backend {
+        let done = match &self.inner.backend {
             Backend::S3(s3) => s3.get(&key).boxed().await,
             Backend::Remote(remote) => remote.get(&key).await,
             Backend::Local(local) => local.get(&key).await,
-        }
+        };
+        self.own(done)
     }
 
     async fn collect(&self, key: &str, bytes: u64, body: Body) -> Result<Bytes, Error> {
@@ -381,6 +390,8 @@ impl Store {
             let key = object.key.strip_prefix(&prefix).map(str::to_owned);
             future::ready(Ok(key.map(|key| Object { key, ..object })))
         };
+        let prefix = self.inner.prefix.clone();
+        let listed = listed.map_err(move |e| e.without(&prefix));
         listed.try_filter_map(own).boxed()
     }
 
@@ -393,11 +404,12 @@ impl Store {
     pub async fn folders(&self, prefix: &str) -> Result<Vec<String>, Error> {
         key::check_prefix(prefix)?;
         let full = self.full(prefix);
-        let mut names = match &self.inner.backend {
-            Backend::S3(s3) => s3.folders(&full).boxed().await?,
-            Backend::Remote(remote) => remote.folders(&full).await?,
-            Backend::Local(local) => local.folders(&full).await?,
+        let names = match &self.inner.backend {
+            Backend::S3(s3) => s3.folders(&full).boxed().await,
+            Backend::Remote(remote) => remote.folders(&full).await,
+            Backend::Local(local) => local.folders(&full).await,
         };
+        let mut names = self.own(names)?;
         names.sort_unstable();
         names.dedup();
         Ok(names)
@@ -419,11 +431,12 @@ impl Store {
                 &full
             }
         };
-        match &self.inner.backend {
+        let done = match &self.inner.backend {
             Backend::S3(s3) => s3.delete(keys).boxed().await,
             Backend::Remote(remote) => remote.delete(keys).await,
             Backend::Local(local) => local.delete(keys).await,
-        }
+        };
+        self.own(done)
     }
 
     /// An object's length in bytes; `None` if there is no such object.
@@ -433,21 +446,23 @@ impl Store {
     pub async fn bytes(&self, key: &str) -> Result<Option<u64>, Error> {
         key::check(key)?;
         let key = self.full(key);
-        match &self.inner.backend {
+        let done = match &self.inner.backend {
             Backend::S3(s3) => s3.bytes(&key).boxed().await,
             Backend::Remote(remote) => remote.bytes(&key).await,
             Backend::Local(local) => local.bytes(&key).await,
-        }
+        };
+        self.own(done)
     }
 
     /// Begins to read a part of an object that is not empty.
     pub(crate) async fn open(&self, key: &str, range: Range<u64>) -> Result<Body, Error> {
         let key = self.full(key);
-        match &self.inner.backend {
+        let done = match &self.inner.backend {
             Backend::S3(s3) => s3.open(&key, range).boxed().await,
             Backend::Remote(remote) => remote.open(&key, range).await,
             Backend::Local(local) => local.get_from(&key, range).await,
-        }
+        };
+        self.own(done)
     }
 
     /// The next bytes of an object, if they come within [`STALL`].

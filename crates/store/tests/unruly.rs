@@ -29,11 +29,10 @@ const FAULTS: [(Fault, f64, bool); 12] = [
     (Fault::ResetAfter, 0.2, true),
     (Fault::Late, 0.2, true),
     (Fault::Truncated, 0.3, true),
-    // The SDK calls a page that ends in its middle an error of the service.
-    (Fault::TruncatedPage, 0.5, false),
+    (Fault::TruncatedPage, 0.5, true),
     (Fault::Flipped, 0.3, true),
     // The store knows no part of that tag, and says so when the upload is completed.
-    (Fault::OtherTag, 0.1, false),
+    (Fault::OtherTag, 0.1, true),
     // New credentials are not for the store to find.
     (Fault::Expired, 0.1, false),
 ];

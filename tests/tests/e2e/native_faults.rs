@@ -351,8 +351,8 @@ async fn what_fails_for_good_is_gone_round_by_auto_only() -> Result<()> {
 async fn a_damaged_file_is_not_proven() -> Result<()> {
     let case = Case::start().await?;
     let data = case.chunk.files.iter();
-    let data = data.filter(|file| file.path.ends_with("-Data.db"));
-    let data = data.last().context("an SSTable")?;
+    let mut data = data.filter(|file| file.path.ends_with("-Data.db"));
+    let data = data.next_back().context("an SSTable")?;
     let path = case.direct.data().join(&data.path);
     let mut content = std::fs::read(&path)?;
     let middle = content.len() / 2;

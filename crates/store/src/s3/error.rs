@@ -99,11 +99,13 @@ pub(super) fn by_code(
             | "ServiceUnavailable"
             | "RequestTimeout"
             | "BadDigest"
+            | "InvalidPart"
             | "OperationAborted"
             | "ConditionalRequestConflict",
             _,
         )
-        | (_, Some(408 | 409 | 429 | 500..)) => attempt.unavailable(cause),
+        // What says yes and cannot be read broke off on its way.
+        | (_, Some(200..=299 | 408 | 409 | 429 | 500..)) => attempt.unavailable(cause),
         (_, Some(404)) => attempt.not_found(),
         (_, Some(301 | 307)) => {
             attempt.refused(format!("{cause}: the bucket is elsewhere; set s3.region"))

@@ -48,7 +48,7 @@ impl Store {
             Backend::S3(s3) if bytes > SMALL => s3.copy_new(&old, &new, bytes, step).boxed().await,
             Backend::Remote(_) | Backend::S3(_) => self.write_again(from, to, bytes).await,
         };
-        match copied {
+        match self.own(copied) {
             // Somebody else may have copied it meanwhile, and replaced it.
             Err(e @ (Error::NotFound { .. } | Error::Torn { .. })) => {
                 match self.is_copied(to, bytes).await? {

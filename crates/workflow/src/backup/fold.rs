@@ -131,12 +131,15 @@ impl Part {
 
     fn indexed(&mut self, plan: &Indexed, now_ms: u64) -> Folded {
         match self.at {
-            At::Snapshot => self.admitted = false,
-            At::Index => {}
+            At::Snapshot | At::Index => {}
             At::Upload | At::Stored | At::Sealed | At::Dropped => return Folded::Known,
         }
         if plan.chunks > limit::PARTS {
             return Folded::Changed;
+        }
+        // It has yet to be let in to what comes after its snapshot.
+        if self.at == At::Snapshot {
+            self.admitted = false;
         }
         self.chunks = plan.chunks;
         self.stored.truncate(plan.chunks);

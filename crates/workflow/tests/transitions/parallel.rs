@@ -6,7 +6,10 @@ use workflow::{Run, limit};
 use crate::case::{Case, backup_spec, chunk, found, plan_of, sealed};
 
 fn limits(texts: &[&str]) -> Vec<DcLimit> {
-    texts.iter().map(|text| text.parse().unwrap()).collect()
+    texts
+        .iter()
+        .map(|text| text.parse().expect("a limit"))
+        .collect()
 }
 
 /// A backup of `n1`, `n2` of `dc1` and `n3`, `n4` of `dc2`.
