@@ -1,9 +1,11 @@
 //! How many requests are in flight: fewer when stores ask for it.
 //!
-//! A store that answers 503 or 429, or not in time, is asked for less: the limit is halved, at most
-//! once in [`CALM`], and nothing new is sent for as long as it said (`Retry-After`). Each time as
-//! many requests as the limit have gone well, one more may be in flight, until it is at its most
-//! again. So it comes back by itself, and 64 requests of 20 ms are back within a minute.
+//! A store that answers 503 or 429, or not in time, more often than once in [`NOISE`] requests is
+//! asked for less: the limit is halved, at most once in [`CALM`], and nothing new is sent for as long
+//! as it said (`Retry-After`). While requests go well the limit grows by a quarter each second, until
+//! it is at its most again: what was halved is back within four seconds. Single refusals are the
+//! concern of those requests alone, which come again later: stores have them without being busy, and
+//! who halved for each would never send much at once.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -17,6 +19,12 @@ use tokio::{
 
 /// Requests that were in flight when the limit was halved may fail as well; they say nothing new.
 const CALM: Duration = Duration::from_secs(1);
+
+/// Of so many recent requests one may be refused without a meaning.
+const NOISE: u32 = 50;
+
+/// The part of the limit that is added in a second in which all goes well.
+const GROWTH: u32 = 4;
 
 /// The longest that a store is obeyed when it wants to be left alone.
 const LONGEST: Duration = Duration::from_secs(60);
@@ -35,9 +43,13 @@ struct State {
     limit: u32,
     /// Permits that are to be taken away as soon as they come back.
     owed: u32,
-    /// Requests that went well since the limit was last changed.
+    /// Requests that went well, and that did not, not long ago: what is older than [`CALM`] counts half.
     well: u32,
+    refused: u32,
+    counted: Instant,
+    /// When the limit last became lower, and when it last changed.
     halved: Option<Instant>,
+    changed: Instant,
     quiet_until: Option<Instant>,
 }
 
@@ -57,7 +69,10 @@ impl Flight {
                 limit: most,
                 owed: 0,
                 well: 0,
+                refused: 0,
+                counted: Instant::now(),
                 halved: None,
+                changed: Instant::now(),
                 quiet_until: None,
             })),
         }
@@ -100,10 +115,15 @@ impl Flight {
         })
     }
 
-    /// A store wants fewer requests, and none for `retry_after`.
+    /// A store refuses a request for having too many; it wants none for `retry_after`.
     pub(crate) fn throttled(&self, retry_after: Option<Duration>) {
         let now = Instant::now();
         let mut state = self.state();
+        state.age(now);
+        state.refused += 1;
+        if state.refused.saturating_mul(NOISE) <= state.well {
+            return;
+        }
         if let Some(pause) = retry_after {
             let until = now + pause.min(LONGEST);
             state.quiet_until = state.quiet_until.max(Some(until));
@@ -112,7 +132,7 @@ impl Flight {
             return;
         }
         state.halved = Some(now);
-        state.well = 0;
+        state.changed = now;
         let limit = (state.limit / 2).max(1);
         state.owed += state.limit - limit;
         state.limit = limit;
@@ -121,15 +141,15 @@ impl Flight {
 
     /// A request went well.
     pub(crate) fn succeeded(&self) {
+        let now = Instant::now();
         let mut state = self.state();
-        if state.limit == self.most {
-            return;
-        }
+        state.age(now);
         state.well += 1;
-        if state.well < state.limit {
+        let step = Duration::from_secs(1) / (state.limit / GROWTH).max(1);
+        if state.limit == self.most || now - state.changed < step {
             return;
         }
-        state.well = 0;
+        state.changed = now;
         state.limit += 1;
         if state.owed > 0 {
             state.owed -= 1;
@@ -160,6 +180,19 @@ impl Flight {
     }
 }
 
+impl State {
+    /// Lets what was counted before count less.
+    fn age(&mut self, now: Instant) {
+        let halves = (now - self.counted).as_secs() / CALM.as_secs();
+        let halves = u32::try_from(halves).unwrap_or(u32::MAX);
+        if halves > 0 {
+            self.well = self.well.checked_shr(halves).unwrap_or(0);
+            self.refused = self.refused.checked_shr(halves).unwrap_or(0);
+            self.counted = now;
+        }
+    }
+}
+
 impl Drop for InFlight {
     fn drop(&mut self) {
         let mut state = self.flight.state();
@@ -183,14 +216,49 @@ mod tests {
             flight.throttled(None);
         }
         assert_eq!((flight.limit(), flight.permits.available_permits()), (1, 1));
-        let mut requests = 0;
+        let began = Instant::now();
         while flight.limit() < 64 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
             flight.succeeded();
-            requests += 1;
         }
-        assert_eq!(requests, (1..64).sum::<u32>());
+        let took = began.elapsed().as_secs();
+        assert!((15..25).contains(&took), "{took} s");
         assert_eq!(flight.permits.available_permits(), 64);
         flight.succeeded();
+        assert_eq!(flight.limit(), 64);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_halved_is_soon_back() {
+        let flight = Flight::new(128);
+        flight.throttled(None);
+        let began = Instant::now();
+        while flight.limit() < 128 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            flight.succeeded();
+        }
+        assert!(began.elapsed() < Duration::from_secs(4));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refusal_in_a_hundred_says_nothing_and_one_in_ten_does() {
+        let flight = Flight::new(64);
+        let requests = async |every: u32| {
+            for number in 1..=1_000 {
+                tokio::time::sleep(Duration::from_millis(3)).await;
+                match number % every {
+                    0 => flight.throttled(Some(CALM)),
+                    _ => flight.succeeded(),
+                }
+            }
+        };
+        requests(100).await;
+        assert!(flight.limit() == 64 && flight.quiet_until().is_none());
+        requests(10).await;
+        assert!(flight.limit() < 32, "{}", flight.limit());
+        for _ in 0..10 {
+            requests(100).await;
+        }
         assert_eq!(flight.limit(), 64);
     }
 
@@ -212,6 +280,7 @@ mod tests {
         let one = flight.try_take(1).unwrap();
         assert!(flight.try_take(1).is_none());
         // More are let in before the others have landed.
+        tokio::time::sleep(CALM).await;
         flight.succeeded();
         flight.succeeded();
         assert_eq!(flight.limit(), 3);

@@ -13,7 +13,8 @@ use memmap2::MmapMut;
 
 use super::Share;
 
-/// Bytes of a block: few enough that a core's cache still holds what was read when it is hashed.
+/// Bytes of a block, which is what is read at once: few enough that a core's cache still holds it when it
+/// is hashed, and that a database's own reads need not wait long behind it.
 pub(crate) const BLOCK: usize = 256 * 1024;
 
 /// From here on memory comes in blocks, in bytes.

@@ -15,10 +15,6 @@ use rustix::fs::{Advice, OFlags};
 
 use crate::budget::LARGE;
 
-/// Bytes of one read. Next to four times as much a database's own reads take several times as long;
-/// with less, a single reader does not keep a disk busy.
-const READ: usize = 128 * 1024;
-
 /// The least that is worth telling the kernel to forget, in bytes: it keeps its pages in folios,
 /// and forgets none that it is told only a part of.
 const FORGOTTEN: u64 = 4 << 20;
@@ -50,8 +46,8 @@ impl Reader {
         Ok(self.file.metadata()?.len())
     }
 
-    /// Fills `most` bytes of `space` from `at` on, hashing on the way; gives how many were filled,
-    /// which is less only at the file's end. The rest of `space` may be written to as well.
+    /// Fills `most` bytes of `space`, a block at most, from `at` on, hashing on the way; gives how many were
+    /// filled, which is less only at the file's end. The rest of `space` may be written to as well.
     pub(super) fn fill(
         &self,
         space: &mut [u8],
@@ -61,9 +57,8 @@ impl Reader {
     ) -> io::Result<usize> {
         let mut done = 0;
         while done < most {
-            let end = (done + READ).min(space.len());
             let direct = self.direct.load(Ordering::Relaxed);
-            match self.file.read_at(&mut space[done..end], at + done as u64) {
+            match self.file.read_at(&mut space[done..], at + done as u64) {
                 Ok(0) => break,
                 Ok(read) => {
                     let read = read.min(most - done);
