@@ -28,6 +28,8 @@ mod native;
 mod native_faults;
 #[path = "e2e/openapi.rs"]
 mod openapi;
+#[path = "e2e/rclone.rs"]
+mod rclone;
 #[path = "e2e/retention.rs"]
 mod retention;
 #[path = "e2e/roundtrip.rs"]

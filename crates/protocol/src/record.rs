@@ -269,6 +269,9 @@ pub struct Presence {
     /// What the node can upload by itself; only an uploader says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub native: Option<NativeUpload>,
+    /// The version of the rclone that it can have files stored by; only an uploader says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rclone: Option<String>,
 }
 
 /// What shall become of a run. Bucket `control`, key `<run>`, watched by every worker.

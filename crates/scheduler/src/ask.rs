@@ -9,7 +9,7 @@ use store::Error as StoreError;
 use crate::{
     App,
     api::ApiError,
-    native,
+    methods,
     properties::{self, Parts, Wish},
     record::Record,
     suspend,
@@ -37,7 +37,7 @@ pub(crate) async fn able(app: &App, cluster: &Cluster, wish: &Wish) -> Result<()
         return Ok(());
     };
     let workers = app.queue.workers().await?;
-    match native::objection(request, cluster, &workers) {
+    match methods::objection(request, cluster, &workers) {
         Some(objection) => Err(ApiError::bad(objection)),
         None => Ok(()),
     }
@@ -255,7 +255,9 @@ pub(crate) fn busy(cluster: &str, open: &Record) -> String {
 pub(crate) fn refused(error: &StoreError) -> ApiError {
     let message = error.to_string();
     match error {
-        StoreError::Unavailable { .. } | StoreError::DiskFull { .. } => ApiError::upstream(message),
+        StoreError::Unavailable { .. }
+        | StoreError::DiskFull { .. }
+        | StoreError::Rclone { .. } => ApiError::upstream(message),
         StoreError::Denied { .. } => ApiError::forbidden(message),
         StoreError::NotFound { .. }
         | StoreError::NoBucket { .. }

@@ -719,11 +719,9 @@ impl<'a> Reader<'a> {
             None | Some("agent") => Ok(Method::Agent),
             Some("native") => Ok(Method::Native),
             Some("auto") => Ok(Method::Auto),
-            Some(other @ "rclone") => Err(ApiError::not_yet(format!(
-                "method `{other}` is not there yet; use `agent`, `native` or `auto`"
-            ))),
+            Some("rclone") => Ok(Method::Rclone),
             Some(other) => Err(ApiError::bad(format!(
-                "there is no method `{other}`; use `agent`, `native` or `auto`"
+                "there is no method `{other}`; use `agent`, `native`, `auto` or `rclone`"
             ))),
         }
     }
@@ -876,7 +874,6 @@ mod tests {
             (json!({"retention_days": "7"}), "`retention_days` is \"7\""),
             (json!({"keep_weekly": 1.5}), "`keep_weekly` is 1.5"),
             (json!({"keep_monthly": 4_294_967_296_u64}), "`keep_monthly`"),
-            (json!({"method": "rclone"}), "not there yet"),
             (
                 json!({"method": "native", "rate_limit": ["dc1:50"]}),
                 "backup_io_throughput_mb_per_sec",

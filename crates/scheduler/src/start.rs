@@ -19,7 +19,7 @@ use crate::{
     App, ask, clusters, copies,
     driver::Open,
     leader::{Lost, Term},
-    native,
+    methods,
     properties::{Parts, Wish},
     purge::{self, Unfit},
     record::{Record, stale},
@@ -372,7 +372,7 @@ async fn prepare(app: &App, record: &Record) -> Result<Run, Refusal> {
     }
     let workers = app.queue.workers().await?;
     if let Wish::Backup(request) = &wish
-        && let Some(objection) = native::objection(request, &cluster, &workers)
+        && let Some(objection) = methods::objection(request, &cluster, &workers)
     {
         return Err(Refusal::Never(objection));
     }

@@ -111,6 +111,7 @@ async fn describe(
         version: env!("CARGO_PKG_VERSION").to_owned(),
         said_ms: 0,
         native: None,
+        rclone: None,
     };
     Ok((presence, data_dir))
 }

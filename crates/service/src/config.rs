@@ -145,7 +145,7 @@ impl Default for UploaderConfig {
     fn default() -> Self {
         Self {
             slots: 2,
-            transfers: 64,
+            transfers: 128,
             rate_limit: 0,
             adaptive: true,
             safe_rate: 100,
@@ -477,6 +477,9 @@ mod tests {
             "store.s3.access_key_id",
             "store.s3.secret_access_key",
             "store.localstorage.root",
+            "store.rclone.program",
+            "store.rclone.config",
+            "store.rclone.transfers",
             "node.api",
             "node.data_dir",
             "node.metrics",

@@ -119,6 +119,14 @@ pub enum Error {
         /// What is wrong with it.
         why: &'static str,
     },
+    /// rclone was asked for something and did not do it.
+    #[error("rclone did not answer `{call}` as it should: {cause}")]
+    Rclone {
+        /// What it was asked for.
+        call: String,
+        /// Its words, or what happened.
+        cause: String,
+    },
     /// The configuration is wrong or incomplete.
     #[error("wrong settings: {0}")]
     Settings(String),
@@ -131,7 +139,7 @@ impl Error {
     #[must_use]
     pub fn retry(&self) -> bool {
         match self {
-            Self::Unavailable { .. } | Self::DiskFull { .. } => true,
+            Self::Unavailable { .. } | Self::DiskFull { .. } | Self::Rclone { .. } => true,
             Self::NotFound { .. }
             | Self::NoBucket { .. }
             | Self::Denied { .. }

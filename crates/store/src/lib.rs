@@ -36,6 +36,7 @@ mod local;
 mod part;
 mod probe;
 mod rate;
+mod rclone;
 mod remote;
 mod requests;
 mod s3;
@@ -47,7 +48,10 @@ mod time;
 
 pub use error::Error;
 pub use probe::{Met, Need, s3_policy};
+pub use rclone::{Copy, Files, Rclone, Step};
 pub use requests::Requests;
-pub use settings::{AzureSettings, GcsSettings, LocalSettings, S3Settings, Secret, Settings};
+pub use settings::{
+    AzureSettings, GcsSettings, LocalSettings, RcloneSettings, S3Settings, Secret, Settings,
+};
 pub use store::{Moved, Object, Store};
 pub use stores::Stores;

@@ -61,6 +61,11 @@ impl Requests {
             .or_default() += 1;
     }
 
+    /// Bytes that another program has read in our place.
+    pub(crate) fn read_elsewhere(&self, bytes: u64) {
+        self.disk_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
     pub(crate) fn waits(&self, time: Duration) {
         add(&self.waited_us, time);
     }

@@ -27,6 +27,7 @@ use tokio::sync::OnceCell;
 use crate::{Error, Object, S3Settings, budget::Budget, error::Attempt, store::Objects};
 
 pub(crate) use client::Clients;
+pub(crate) use encryption::ALGORITHM;
 use encryption::Encryption;
 use error::{explain, is_missing, precondition_failed};
 use pages::Pages;

@@ -18,6 +18,8 @@ pub struct Settings {
     pub azure: AzureSettings,
     /// For `localstorage:` locations.
     pub localstorage: LocalSettings,
+    /// For backups by method `rclone`.
+    pub rclone: RcloneSettings,
     /// Memory for the buffers of all transfers together, in MiB; at least 20.
     pub memory_mb: u32,
     /// Requests in flight at once, to all stores together; at least 1.
@@ -31,8 +33,9 @@ impl Default for Settings {
             gcs: GcsSettings::default(),
             azure: AzureSettings::default(),
             localstorage: LocalSettings::default(),
-            memory_mb: 32,
-            requests: 128,
+            rclone: RcloneSettings::default(),
+            memory_mb: 28,
+            requests: 256,
         }
     }
 }
@@ -52,6 +55,9 @@ impl Settings {
         }
         if self.requests == 0 {
             return wrong("requests is 0; it must be at least 1".to_owned());
+        }
+        if self.rclone.transfers == 0 {
+            return wrong("rclone.transfers is 0; it must be at least 1".to_owned());
         }
         if self.s3.access_key_id.is_some() != self.s3.secret_access_key.is_some() {
             return wrong(
@@ -173,6 +179,29 @@ pub struct AzureSettings {
 pub struct LocalSettings {
     /// The directory in which a "bucket" is a folder.
     pub root: Option<PathBuf>,
+}
+
+/// How rclone is run.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RcloneSettings {
+    /// The program: a path, or a name that is looked for in `PATH`.
+    pub program: PathBuf,
+    /// A file of rclone's with remotes `s3`, `gcs` and `azure`, of whatever kind, instead of the settings
+    /// above.
+    pub config: Option<PathBuf>,
+    /// Files of one copy under way at once; each may take 16 MiB of memory.
+    pub transfers: usize,
+}
+
+impl Default for RcloneSettings {
+    fn default() -> Self {
+        Self {
+            program: "rclone".into(),
+            config: None,
+            transfers: 16,
+        }
+    }
 }
 
 /// A text that is never shown.

@@ -6,7 +6,7 @@ use protocol::{Location, Provider};
 use tokio::sync::{Mutex, OnceCell};
 
 use crate::{
-    Error, Requests, S3Settings, Settings, Store,
+    Error, Rclone, Requests, S3Settings, Settings, Store,
     budget::Budget,
     http::Connector,
     local::Local,
@@ -86,13 +86,6 @@ impl Stores {
         self.shared.budget.rate().get()
     }
 
-    /// How many requests may be in flight now: fewer than the settings allow while stores answer 503
-    /// or 429, or too late.
-    #[must_use]
-    pub fn requests_limit(&self) -> u32 {
-        self.shared.budget.requests_limit()
-    }
-
     /// The store at `location`. Whether the bucket exists shows at its first use, or by
     /// [`Store::check`]; only a directory is looked for at once.
     ///
@@ -145,6 +138,12 @@ impl Stores {
         // Settings that contradict themselves were refused at the start.
         let clients = self.s3().await.ok();
         (None, clients.and_then(|clients| clients.region()))
+    }
+
+    /// rclone, which reaches the same buckets.
+    pub async fn rclone(&self) -> Rclone {
+        let (_, region) = self.s3_place().await;
+        Rclone::new(&self.shared.settings, region, self.shared.budget.clone())
     }
 
     /// The base URL of `gcs:` locations, if it is not Google's.

@@ -37,12 +37,20 @@ pub(crate) enum Failure {
     Queue(queue::Error),
     #[error(transparent)]
     Node(#[from] scylla::Error),
-    #[error("ScyllaDB could not store files of {table} itself: {words}")]
-    Task { table: TableRef, words: String },
+    #[error("{who} could not store files of {table}: {words}")]
+    Task {
+        who: &'static str,
+        table: TableRef,
+        words: String,
+    },
     #[error(
-        "`{key}` is not in the bucket as it should be, though ScyllaDB was asked {tries} times to store it"
+        "`{key}` is not in the bucket as it should be, though {who} was asked {tries} times to store it"
     )]
-    Unproven { key: String, tries: u32 },
+    Unproven {
+        who: &'static str,
+        key: String,
+        tries: u32,
+    },
     #[error("left off")]
     Stopped,
     #[error("left off: the run is over, or NATS was not heard of in time")]
@@ -97,9 +105,9 @@ impl Failure {
     }
 }
 
-/// Whether what a task failed with will be so the next time: the store said no, or the node knows no such
-/// store. All else may pass.
-fn is_settled(words: &str) -> bool {
+/// Whether what another failed with will be so the next time: the store said no, or no such store is
+/// known. All else may pass.
+pub(crate) fn is_settled(words: &str) -> bool {
     const NO: [&str; 9] = [
         "Code: 401",
         "Code: 403",
@@ -145,6 +153,7 @@ mod tests {
             ),
         ] {
             let failure = Failure::Task {
+                who: "ScyllaDB",
                 table: TableRef {
                     keyspace: "shop".into(),
                     table: "users".into(),

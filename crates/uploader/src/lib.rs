@@ -23,11 +23,14 @@
 //! `scheduler`'s.
 
 mod chunk;
+mod errand;
 mod failure;
 mod metrics;
 mod native;
 mod purge;
+mod rclone;
 mod seal;
+mod share;
 mod validate;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
@@ -39,9 +42,9 @@ use scylla::DataDir;
 use service::{Beside, Context, Error, Pacer, UploaderConfig};
 use store::Stores;
 
-use crate::{failure::Failure, metrics::Metrics, native::Native};
+use crate::{failure::Failure, metrics::Metrics, native::Native, rclone::Rclone};
 
-/// How long an upload that was told to stop may take to call ScyllaDB off.
+/// How long an upload that was told to stop may take to call off ScyllaDB, or rclone.
 const CALL_OFF: Duration = Duration::from_millis(1_800);
 
 /// Runs an uploader until `ctx.stop`.
@@ -66,6 +69,7 @@ pub async fn run(ctx: Context) -> Result<(), Error> {
             beside.stores.clone(),
             ctx.config.uploader.native_check,
         ),
+        rclone: Rclone::new(beside.stores.rclone().await, DataDir::new(&beside.data_dir)),
         pacer: pacer.clone(),
         metrics: ctx.registry.register("uploader", Metrics::register),
     });
@@ -89,15 +93,17 @@ pub async fn run(ctx: Context) -> Result<(), Error> {
     };
     let presence = || Presence {
         native: uploader.native.told(),
+        rclone: uploader.rclone.told(),
         ..Presence::clone(&beside.presence)
     };
-    uploader.native.first_look().await;
-    let (announced, worked, validated, (), ()) = tokio::join!(
+    tokio::join!(uploader.native.first_look(), uploader.rclone.look());
+    let (announced, worked, validated, (), (), ()) = tokio::join!(
         beside.queue.announce(presence, ctx.stop.clone()),
         work(of_backups),
         work(of_validations),
         follow(&pacer, &beside, &ctx),
         uploader.native.look_on(&ctx.stop),
+        uploader.rclone.look_on(&ctx.stop),
     );
     announced
         .and(worked)
@@ -127,14 +133,15 @@ struct Uploader {
     queue: Queue,
     transfers: usize,
     native: Native,
+    rclone: Rclone,
     pacer: Pacer,
     metrics: Metrics,
 }
 
 impl Handler for Uploader {
     async fn handle(&self, job: Job, ctx: JobContext) -> Result<Option<Fact>, JobError> {
-        let native = matches!(&job, Job::Upload(job) if job.method != Method::Agent);
-        let call_off = if native { CALL_OFF } else { Duration::ZERO };
+        let others = matches!(&job, Job::Upload(job) if job.method != Method::Agent);
+        let call_off = if others { CALL_OFF } else { Duration::ZERO };
         let stopped = async {
             ctx.stop.cancelled().await;
             tokio::time::sleep(call_off).await;

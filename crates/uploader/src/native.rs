@@ -18,21 +18,17 @@
 //! handover is made anew then; it goes with its chunk, with the seal of its node, or when the next
 //! backup takes its snapshot.
 
-mod share;
-
 use std::{
-    collections::BTreeMap,
     fs::{File, TryLockError},
     time::Duration,
 };
 
-use catalog::{Chunk, ReceiptFile};
-use futures::{StreamExt as _, TryStreamExt as _, stream};
+use catalog::Chunk;
 use protocol::{Method, NativeUpload, TableRef, Upload};
-use queue::{CancellationToken, Context as JobContext};
+use queue::CancellationToken;
 use scylla::{DataDir, Handover, NativeBackup, Node, Task, TaskState, Wanted};
 use service::Chain;
-use store::{Store, Stores};
+use store::Stores;
 use tokio::{
     sync::watch,
     time::{Instant, timeout},
@@ -40,8 +36,11 @@ use tokio::{
 use tracing::{debug, info, warn};
 use uuid::Uuid;
 
-use self::share::{Part, Share};
-use crate::{Uploader, chunk::there, failure::Failure, metrics::Metrics};
+use crate::{
+    errand::{Errand, Outcome},
+    failure::Failure,
+    share::{Part, Share},
+};
 
 /// How often the node is asked what it can, for others to know.
 const LOOK: Duration = Duration::from_secs(30);
@@ -62,6 +61,7 @@ const ATTEMPTS: u64 = 2;
 /// How long an aborted task may take to end before it is left alone.
 const CALL_OFF: Duration = Duration::from_secs(1);
 
+const WHO: &str = "ScyllaDB";
 const BACKUP: &str = "backup";
 const MODULE: &str = "snapshot";
 
@@ -75,33 +75,12 @@ pub(crate) struct Native {
     told: watch::Sender<Option<NativeUpload>>,
 }
 
-/// What came of the parts of a chunk.
-pub(crate) struct Outcome {
-    /// Files that are proven, by their places in the chunk.
-    pub(crate) proven: Vec<(usize, ReceiptFile)>,
-    /// The first part that was not stored, and why.
-    pub(crate) failed: Option<(usize, Failure)>,
-}
-
 /// How a task ended that did not fail.
 #[derive(Debug, PartialEq, Eq)]
 enum End {
     Done,
     /// The node does not know it any more.
     Forgotten,
-}
-
-/// A chunk's upload, as far as it is ScyllaDB's.
-pub(crate) struct Errand<'a> {
-    pub(crate) store: &'a Store,
-    pub(crate) job: &'a Upload,
-    pub(crate) chunk: &'a Chunk,
-    pub(crate) endpoint: &'a str,
-    pub(crate) ctx: &'a JobContext,
-    /// Cancelled when the chunk is to be left off.
-    pub(crate) leave: &'a CancellationToken,
-    pub(crate) metrics: &'a Metrics,
-    pub(crate) transfers: usize,
 }
 
 impl Native {
@@ -156,11 +135,7 @@ impl Native {
         chunk: &Chunk,
         attempt: u64,
     ) -> Result<(Share, String), Failure> {
-        let auto = match job.method {
-            Method::Agent | Method::Rclone => return Ok((Share::own(chunk), String::new())),
-            Method::Native => false,
-            Method::Auto => true,
-        };
+        let auto = job.method == Method::Auto;
         let refused = |reason: &str| Ok((Share::refused(chunk, reason), String::new()));
         if auto && attempt > ATTEMPTS {
             return refused("ScyllaDB was asked at two attempts and did not get it done");
@@ -185,18 +160,27 @@ impl Native {
                     true => format!("ScyllaDB {} knows the store", found.scylla_version),
                     false => "asked for".to_owned(),
                 };
-                Ok((Share::native(chunk, &why), endpoint.to_owned()))
+                Ok((
+                    Share::others(chunk, Method::Native, &why),
+                    endpoint.to_owned(),
+                ))
             }
         }
     }
 
-    /// Has the parts stored, one after the other, until one fails.
-    pub(crate) async fn store(&self, errand: &Errand<'_>, parts: &[Part]) -> Outcome {
+    /// Has the parts stored, one after the other, until one fails; `endpoint` is how ScyllaDB gets them to the
+    /// bucket.
+    pub(crate) async fn store(
+        &self,
+        errand: &Errand<'_>,
+        endpoint: &str,
+        parts: &[Part],
+    ) -> Outcome {
         let mut proven = Vec::new();
         // Others of this node may have their turn while this one reads.
         let files = parts.iter().flat_map(|part| &part.files).copied();
         let files: Vec<usize> = files.collect();
-        let checked = match self.check_files(errand, files).await {
+        let checked = match errand.check_files(&self.data_dir, self.check, files).await {
             Ok(checked) => checked,
             Err(failure) => {
                 let failed = Some((0, failure));
@@ -212,7 +196,7 @@ impl Native {
         };
         let mut checked = checked.into_iter();
         for (at, part) in parts.iter().enumerate() {
-            if let Err(failure) = self.part(errand, part).await {
+            if let Err(failure) = self.part(errand, endpoint, part).await {
                 let failed = Some((at, failure));
                 return Outcome { proven, failed };
             }
@@ -223,38 +207,6 @@ impl Native {
             proven,
             failed: None,
         }
-    }
-
-    /// Reads the files as they are here, so that nothing damaged is proven.
-    async fn check_files(
-        &self,
-        errand: &Errand<'_>,
-        files: Vec<usize>,
-    ) -> Result<Vec<(usize, ReceiptFile)>, Failure> {
-        let check = |at: usize| async move {
-            let file = &errand.chunk.files[at];
-            let known = file.crc32.filter(|_| !self.check);
-            let crc32 = match known {
-                Some(crc32) => crc32,
-                None => {
-                    let path = self.data_dir.path().join(&file.path);
-                    let attempt = format!("read {}", path.display());
-                    let step = |_| errand.ctx.alive.moved(0);
-                    let read = errand
-                        .store
-                        .check_file(&path, file.bytes, file.crc32, &step);
-                    read.await.map_err(Failure::store(attempt))?.crc32
-                }
-            };
-            let (key, bytes) = (file.key.clone(), file.bytes);
-            Ok((at, ReceiptFile { key, bytes, crc32 }))
-        };
-        let work = stream::iter(files)
-            .map(check)
-            .buffered(errand.transfers)
-            .try_collect();
-        let done = errand.leave.run_until_cancelled(work).await;
-        done.unwrap_or(Err(Failure::Stopped))
     }
 
     /// Waits until no other chunk of this node is in ScyllaDB's hands. Held until the file is dropped,
@@ -285,7 +237,7 @@ impl Native {
     }
 
     /// Has one part stored, and proven by the bucket.
-    async fn part(&self, errand: &Errand<'_>, part: &Part) -> Result<(), Failure> {
+    async fn part(&self, errand: &Errand<'_>, endpoint: &str, part: &Part) -> Result<(), Failure> {
         let Errand { job, chunk, .. } = errand;
         let handover = Handover {
             tag: part.tag.clone(),
@@ -295,20 +247,20 @@ impl Native {
         let mut tries = 0;
         loop {
             self.outwait_others(errand).await?;
-            let missing = missing(errand, part).await?;
+            let missing = errand.missing(part).await?;
             let Some(first) = missing.first() else {
                 self.tidy(&handover).await;
                 errand.metrics.files.inc_by(part.files.len() as u64);
                 return Ok(());
             };
             if tries == TRIES {
-                let key = chunk.files[*first].key.clone();
-                return Err(Failure::Unproven { key, tries });
+                let (who, key) = (WHO, chunk.files[*first].key.clone());
+                return Err(Failure::Unproven { who, key, tries });
             }
             tries += 1;
             self.make(&handover, part, errand, &missing).await?;
             let backup = NativeBackup {
-                endpoint: errand.endpoint.to_owned(),
+                endpoint: endpoint.to_owned(),
                 bucket: job.location.bucket.clone(),
                 prefix: job.location.key(&part.prefix),
                 table: part.table.clone(),
@@ -408,6 +360,7 @@ impl Native {
                         table: "*".to_owned(),
                     };
                     return Err(Failure::Task {
+                        who: WHO,
                         table: ours.cloned().unwrap_or_else(unknown),
                         words: task.error,
                     });
@@ -495,135 +448,6 @@ fn whole(bytes: f64) -> u64 {
     bytes as u64
 }
 
-/// The files of a part, by their places in the chunk, that the bucket does not list with their sizes.
-async fn missing(errand: &Errand<'_>, part: &Part) -> Result<Vec<usize>, Failure> {
-    let files = &errand.chunk.files;
-    let keys = part.files.iter().map(|at| files[*at].key.as_str());
-    let prefix = common(keys);
-    let mut left: BTreeMap<&str, usize> = part
-        .files
-        .iter()
-        .map(|at| (files[*at].key.as_str(), *at))
-        .collect();
-    let mut listed = errand.store.list(&prefix);
-    let look = async {
-        while let Some(object) = listed
-            .try_next()
-            .await
-            .map_err(Failure::store(format!("list `{prefix}`")))?
-        {
-            errand.ctx.alive.moved(0);
-            let at = left.get(object.key.as_str()).copied();
-            if at.is_some_and(|at| files[at].bytes == object.bytes) {
-                left.remove(object.key.as_str());
-            }
-        }
-        Ok(())
-    };
-    let looked = errand.leave.run_until_cancelled(look).await;
-    looked.unwrap_or(Err(Failure::Stopped))?;
-    let mut missing: Vec<usize> = left.into_values().collect();
-    missing.sort_unstable();
-    Ok(missing)
-}
-
-/// What all of them begin with.
-fn common<'a>(mut keys: impl Iterator<Item = &'a str>) -> String {
-    let Some(first) = keys.next() else {
-        return String::new();
-    };
-    let end = keys.fold(first.len(), |end, key| {
-        let same = first.bytes().zip(key.bytes());
-        end.min(same.take_while(|(a, b)| a == b).count())
-    });
-    let mut end = end.min(first.len());
-    while !first.is_char_boundary(end) {
-        end -= 1;
-    }
-    first[..end].to_owned()
-}
-
-impl Uploader {
-    /// Stores a chunk's files, whoever has to; the receipts are in the chunk's order. The first failure
-    /// ends it; what is stored stays.
-    pub(crate) async fn store_shared(
-        &self,
-        store: &Store,
-        job: &Upload,
-        chunk: &Chunk,
-        ctx: &JobContext,
-    ) -> Result<(Vec<ReceiptFile>, Share), Failure> {
-        let (mut share, endpoint) = self.native.share(job, chunk, ctx.attempt).await?;
-        let leave = ctx.stop.child_token();
-        let errand = Errand {
-            store,
-            job,
-            chunk,
-            endpoint: &endpoint,
-            ctx,
-            leave: &leave,
-            metrics: &self.metrics,
-            transfers: job.pace.transfers_or(self.transfers),
-        };
-        let own = async {
-            let done = self.store_own(&errand, share.own.clone()).await;
-            if done.is_err() {
-                leave.cancel();
-            }
-            done
-        };
-        let native = async {
-            if share.parts.is_empty() {
-                return Outcome {
-                    proven: Vec::new(),
-                    failed: None,
-                };
-            }
-            self.native.store(&errand, &share.parts).await
-        };
-        let (own, outcome) = tokio::join!(own, native);
-        let mut proven = own?;
-        proven.extend(outcome.proven);
-        if let Some((first, failure)) = outcome.failed {
-            if job.method != Method::Auto || failure.is_final() {
-                return Err(failure);
-            }
-            let reason = Chain(&failure).to_string();
-            warn!(run = %job.run, chunk = job.chunk, error = reason, "going on without ScyllaDB");
-            let left = share.take_over(chunk, first, &reason);
-            proven.extend(self.store_own(&errand, left).await?);
-        }
-        proven.sort_unstable_by_key(|(at, _)| *at);
-        let files = proven.into_iter().map(|(_, file)| file).collect();
-        Ok((files, share))
-    }
-
-    /// Stores files by the own engine, several at once.
-    async fn store_own(
-        &self,
-        errand: &Errand<'_>,
-        files: Vec<usize>,
-    ) -> Result<Vec<(usize, ReceiptFile)>, Failure> {
-        // Somebody had this in hand before, and may have stored some of it.
-        let again = errand.ctx.attempt > 1 || errand.job.run != errand.job.origin;
-        let store = |at: usize| async move {
-            let file = errand.chunk.files[at].clone();
-            if again && let Some(stored) = there(errand.store, &file).await? {
-                return Ok((at, stored));
-            }
-            let stored = self.store_file(errand.store, file, errand.ctx).await?;
-            Ok((at, stored))
-        };
-        let work = stream::iter(files)
-            .map(store)
-            // In any order: one that has to wait must not hold up the others.
-            .buffer_unordered(errand.transfers)
-            .try_collect();
-        let done = errand.leave.run_until_cancelled(work).await;
-        done.unwrap_or(Err(Failure::Stopped))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use tokio::time::sleep;
@@ -657,19 +481,5 @@ mod tests {
         let mut waiting = Seen::default();
         sleep(PATIENCE).await;
         assert_eq!(waiting.step(&task(0.0, 0.0)), None);
-    }
-
-    #[test]
-    fn the_common_part_of_keys_is_listed() {
-        for (keys, prefix) in [
-            (vec!["a/mt-1-Data.db", "a/mt-1-TOC.txt"], "a/mt-1-"),
-            (vec!["a/x", "a/x"], "a/x"),
-            (vec!["a/x", "b/x"], ""),
-            (vec!["a/é", "a/è"], "a/"),
-            (vec!["a/abc", "a/ab"], "a/ab"),
-            (vec![], ""),
-        ] {
-            assert_eq!(common(keys.iter().copied()), prefix);
-        }
     }
 }

@@ -13,11 +13,14 @@ use tests::{Options, Shape, TableSpec, World, compare};
 const LIMIT: Duration = Duration::from_secs(120);
 
 /// Each method with each provider that it can write to.
-const PAIRS: [(&str, &str); 4] = [
+const PAIRS: [(&str, &str); 7] = [
     ("agent", "s3"),
     ("agent", "gcs"),
     ("agent", "azure"),
     ("agent", "localstorage"),
+    ("rclone", "s3"),
+    ("rclone", "gcs"),
+    ("rclone", "azure"),
 ];
 
 /// Fields of manifests, ours and ScyllaDB's, that tell when a backup was made.
@@ -54,8 +57,12 @@ impl Servers {
         Ok(servers)
     }
 
-    fn environment(&self) -> Vec<(String, String)> {
+    fn environment(&self) -> Result<Vec<(String, String)>> {
         let all = [
+            (
+                "RCLONE__PROGRAM",
+                testkit::binary("rclone")?.display().to_string(),
+            ),
             ("GCS__ENDPOINT", self.gcs.endpoint()),
             ("GCS__ANONYMOUS", "true".to_owned()),
             ("AZURE__ENDPOINT", self.azure.endpoint()),
@@ -66,8 +73,8 @@ impl Servers {
                 self.local.path().display().to_string(),
             ),
         ];
-        all.map(|(key, value)| (format!("THETIS_STORE__{key}"), value))
-            .into()
+        let all = all.map(|(key, value)| (format!("THETIS_STORE__{key}"), value));
+        Ok(all.into())
     }
 
     fn settings(&self) -> Settings {
@@ -200,7 +207,7 @@ async fn every_method_brings_the_same_to_every_store() -> Result<()> {
     let servers = Servers::start().await?;
     let stores = Stores::new(servers.settings())?;
     let options = Options {
-        environment: servers.environment(),
+        environment: servers.environment()?,
         ..Options::default()
     };
     let Servers {

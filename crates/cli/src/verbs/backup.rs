@@ -57,7 +57,7 @@ pub(crate) struct BackupArgs {
     /// Which datacenters: globs, `!` leaves out; all when absent
     #[arg(long, value_name = "GLOB", value_delimiter = ',')]
     dc: Vec<String>,
-    /// Who moves the data: `agent`, `native` (ScyllaDB itself), or `auto` (ScyllaDB where it can)
+    /// Who moves the data: `agent`, `native` (ScyllaDB itself), `auto` (ScyllaDB where it can), or `rclone`
     #[arg(long, value_name = "METHOD", default_value = "agent")]
     method: String,
     #[command(flatten)]

@@ -169,7 +169,9 @@ fn failed(error: bucket::Error) -> Failure {
     let of = |exit| Failure::new(exit, message.clone());
     match &error {
         Error::Store(cause) => match cause {
-            store::Error::Unavailable { .. } => of(Exit::Unreachable).passing(),
+            store::Error::Unavailable { .. } | store::Error::Rclone { .. } => {
+                of(Exit::Unreachable).passing()
+            }
             store::Error::NoBucket { .. } | store::Error::NotFound { .. } => of(Exit::NotFound),
             store::Error::Settings(_) => configuration(message.clone()),
             store::Error::Denied { .. }

@@ -192,6 +192,7 @@ async fn a_worker_is_known_while_it_lives_and_not_after() -> Result<()> {
         version: "0.1.0".into(),
         said_ms: 0,
         native: None,
+        rclone: None,
     };
     let (orderly, killed) = (presence("orderly"), presence("killed"));
     let mut tasks = JoinSet::new();

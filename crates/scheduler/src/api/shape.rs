@@ -684,7 +684,7 @@ pub struct TableProgress {
     pub started_at: Option<String>,
     /// When it ended.
     pub completed_at: Option<String>,
-    /// Who brought its files to the bucket, and why, of a backup by `native` or `auto`.
+    /// Who brought its files to the bucket, and why, of a backup by `native`, `auto` or `rclone`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub methods: Vec<TableMethod>,
 }
@@ -693,7 +693,7 @@ pub struct TableProgress {
 #[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
 pub struct TableMethod {
-    /// `native` is ScyllaDB itself, `agent` Thetis' own engine.
+    /// `native` is ScyllaDB itself, `agent` Thetis' own engine, `rclone` an rclone beside the node.
     pub method: String,
     /// Why.
     pub reason: String,

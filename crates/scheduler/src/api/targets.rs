@@ -23,7 +23,7 @@ use super::{
 use crate::{
     App, ask,
     clusters::{self, Look},
-    native,
+    methods,
     properties::Wish,
     record::Record,
 };
@@ -57,7 +57,7 @@ pub(super) async fn backup(
     let size: u64 = hosts.iter().filter_map(|host| host.size).sum();
     let dcs: BTreeSet<String> = hosts.iter().map(|host| host.dc.clone()).collect();
     let estimate = estimate_backup(&app, &cluster, size).await?;
-    let notes = native::notes(&request, &cluster, &app.queue.workers().await?);
+    let notes = methods::notes(&request, &cluster, &app.queue.workers().await?);
     Ok(Json(BackupTarget {
         cluster_id: cluster.id.to_string(),
         dc: dcs.into_iter().collect(),

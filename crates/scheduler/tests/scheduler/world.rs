@@ -213,6 +213,7 @@ impl World {
             version: "test".to_owned(),
             said_ms: 0,
             native: None,
+            rclone: None,
         };
         self.consume(number, kind.as_str(), filters);
         if kind == WorkerKind::Upload {

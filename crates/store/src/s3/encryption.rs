@@ -17,7 +17,7 @@ use md5::{Digest as _, Md5};
 
 use crate::{Error, S3Settings};
 
-const ALGORITHM: &str = "AES256";
+pub(crate) const ALGORITHM: &str = "AES256";
 /// What servers may be asked for.
 const KINDS: [&str; 3] = [ALGORITHM, "aws:kms", "aws:kms:dsse"];
 /// Bytes of a customer's key.

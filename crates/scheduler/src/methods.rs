@@ -1,6 +1,6 @@
-//! Backups that ScyllaDB uploads itself: whether its nodes can, before one begins.
+//! Backups that are not uploaded by the own engine: whether nodes can do it, before one begins.
 //!
-//! What a node can is what the uploaders beside it announce. A node without any is no obstacle: its
+//! What can be done beside a node is what the uploaders there announce. A node without any is no obstacle: its
 //! upload waits for one as every upload does, and that one looks again.
 
 use std::collections::BTreeMap;
@@ -14,19 +14,21 @@ use protocol::{
 /// Nodes that are named one by one.
 const NAMED: usize = 10;
 
-/// What is in the way of a backup by `native`, for a person; nothing for any other.
+/// What is in the way of a backup by `native` or `rclone`, for a person; nothing for any other.
 pub(crate) fn objection(
     request: &BackupRequest,
     cluster: &Cluster,
     workers: &[Presence],
 ) -> Option<String> {
-    if request.method != Method::Native {
-        return None;
-    }
+    let hint = match request.method {
+        Method::Native => "Or use method `auto` or `agent`",
+        Method::Rclone => "Or use method `agent`",
+        Method::Agent | Method::Auto => return None,
+    };
     let mut lacking = BTreeMap::<String, Vec<&str>>::new();
     for (node, location) in chosen(request, cluster) {
         for uploader in uploaders(node.node, workers) {
-            let Err(reason) = endpoint(uploader, location) else {
+            let Err(reason) = able(request.method, uploader, location) else {
                 continue;
             };
             let nodes = lacking.entry(reason).or_default();
@@ -43,7 +45,8 @@ pub(crate) fn objection(
         .map(|(reason, nodes)| format!("{}: {reason}", some(&nodes)));
     let lacking: Vec<String> = lacking.collect();
     Some(format!(
-        "not every node can upload by itself, as method `native` asks for: {}. Or use method `auto` or `agent`",
+        "not every node can upload as method `{}` asks for: {}. {hint}",
+        request.method,
         lacking.join("; ")
     ))
 }
@@ -54,10 +57,10 @@ pub(crate) fn notes(
     cluster: &Cluster,
     workers: &[Presence],
 ) -> Vec<String> {
-    if !matches!(request.method, Method::Native | Method::Auto) {
-        return Vec::new();
-    }
     let mut notes: Vec<String> = objection(request, cluster, workers).into_iter().collect();
+    if !matches!(request.method, Method::Native | Method::Auto) {
+        return notes;
+    }
     let (mut ways, mut unlimited) = (BTreeMap::<String, Vec<&str>>::new(), Vec::new());
     for (node, location) in chosen(request, cluster) {
         let Some(uploader) = uploaders(node.node, workers).next() else {
@@ -107,6 +110,30 @@ fn uploaders(node: NodeId, workers: &[Presence]) -> impl Iterator<Item = &Presen
     let beside = move |worker: &&Presence| worker.node == node;
     let all = workers.iter().filter(beside);
     all.filter(|worker| worker.worker == WorkerKind::Upload)
+}
+
+/// Whether an uploader has what a method needs.
+fn able(method: Method, uploader: &Presence, location: &Location) -> Result<(), String> {
+    match method {
+        Method::Rclone => has_rclone(uploader, location),
+        Method::Agent | Method::Native | Method::Auto => endpoint(uploader, location).map(drop),
+    }
+}
+
+fn has_rclone(uploader: &Presence, location: &Location) -> Result<(), String> {
+    let provider = location.provider;
+    if !store::Rclone::serves(provider) {
+        return Err(format!(
+            "rclone does not see to it that files are on the disk, so it is not used for {provider}"
+        ));
+    }
+    match uploader.rclone {
+        Some(_) => Ok(()),
+        None => Err(
+            "its uploader finds no rclone; install it there, or set store.rclone.program"
+                .to_owned(),
+        ),
+    }
 }
 
 fn endpoint(uploader: &Presence, location: &Location) -> Result<String, String> {
@@ -172,6 +199,7 @@ mod tests {
             cluster_name: "prod".into(),
             version: "0.1.0".into(),
             said_ms: 0,
+            rclone: None,
             native: Some(NativeUpload {
                 scylla_version: version.to_owned(),
                 s3,
@@ -222,6 +250,29 @@ mod tests {
         }
         let auto = request(Method::Auto, "s3:backups");
         assert_eq!(said(&auto, &[lacks(1)]), "");
+    }
+
+    #[test]
+    fn rclone_has_to_be_beside_every_chosen_node() {
+        let cluster = cluster(&[(1, "dc1"), (2, "dc1")]);
+        let has = Presence {
+            rclone: Some("v1.75.2".into()),
+            ..uploader(1, Err("add this line"), "2026.1.0")
+        };
+        let lacks = uploader(2, Ok("https://s3"), "2026.1.0");
+        let rclone = request(Method::Rclone, "s3:backups");
+        let said = |request: &BackupRequest, workers: &[Presence]| {
+            objection(request, &cluster, workers).unwrap_or_default()
+        };
+        assert_eq!(said(&rclone, std::slice::from_ref(&has)), "");
+        let told = said(&rclone, &[has.clone(), lacks.clone()]);
+        assert!(
+            told.contains("n2: its uploader finds no rclone") && !told.contains("n1"),
+            "{told}"
+        );
+        assert_eq!(notes(&rclone, &cluster, &[has.clone(), lacks]), [told]);
+        let local = said(&request(Method::Rclone, "localstorage:backups"), &[has]);
+        assert!(local.contains("not used for localstorage"), "{local}");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! How a chunk is shared out between ScyllaDB and the own engine.
+//! How a chunk is shared out between the own engine and another who stores files.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use protocol::{Method, SnapshotTag, TableMethod, TableRef};
 /// Who stores which files of a chunk.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Share {
-    /// For ScyllaDB: one task each.
+    /// For the other, one after the other.
     pub(crate) parts: Vec<Part>,
     /// For the own engine: places in the chunk.
     pub(crate) own: Vec<usize>,
@@ -29,7 +29,7 @@ pub(crate) struct Part {
     pub(crate) files: Vec<usize>,
 }
 
-/// Where a file is and goes, if ScyllaDB can bring it there.
+/// Where a file is and goes, if another can bring it there.
 struct Way<'a> {
     tag: SnapshotTag,
     snapshot: &'a str,
@@ -54,8 +54,8 @@ impl Share {
         share
     }
 
-    /// As much as can be for ScyllaDB.
-    pub(crate) fn native(chunk: &Chunk, reason: &str) -> Self {
+    /// As much as can be for who does `method`.
+    pub(crate) fn others(chunk: &Chunk, method: Method, reason: &str) -> Self {
         let mut share = Self::default();
         let mut parts = BTreeMap::<(&str, &str), usize>::new();
         for (at, file) in chunk.files.iter().enumerate() {
@@ -71,7 +71,7 @@ impl Share {
                 share.own.push(at);
                 continue;
             };
-            share.tell(file, Method::Native, reason);
+            share.tell(file, method, reason);
             let part = *parts.entry((way.snapshot, way.prefix)).or_insert_with(|| {
                 share.parts.push(Part {
                     table,
@@ -95,7 +95,7 @@ impl Share {
         for at in &files {
             let file = &chunk.files[*at];
             self.methods.retain(|told| {
-                told.method != Method::Native
+                told.method == Method::Agent
                     || stays.contains(&told.table)
                     || Some(&told.table) != table_of(file).as_ref()
             });
@@ -128,10 +128,10 @@ fn table_of(file: &ChunkFile) -> Option<TableRef> {
     })
 }
 
-/// How ScyllaDB can bring a file to its place; or why it cannot.
+/// How another can bring a file to its place; or why none can.
 fn way(file: &ChunkFile) -> Result<Way<'_>, &'static str> {
     if file.replaces.is_some() {
-        return Err("some files take the place of others, which ScyllaDB would not keep");
+        return Err("some files take the place of others, which only the own engine keeps");
     }
     let paths = file.path.rsplit_once('/').zip(file.key.rsplit_once('/'));
     let odd = "some files are not where a snapshot has them";
@@ -144,7 +144,8 @@ fn way(file: &ChunkFile) -> Result<Way<'_>, &'static str> {
             snapshot,
             prefix,
         }),
-        // An upload that goes on although nobody wants it any more would overwrite what is not its own.
+        // An upload that goes on although nobody wants it any more would overwrite what is not its own; and
+        // that one is listed with the right size would prove nothing.
         Ok(IdKind::Integer) => Err("some SSTables have integer ids, which are used again"),
         Err(_) => Err(odd),
     }
@@ -205,9 +206,9 @@ mod tests {
     }
 
     #[test]
-    fn scylladb_gets_what_it_can_bring_to_its_place() {
+    fn others_get_what_they_can_bring_to_its_place() {
         let chunk = chunk();
-        let mut share = Share::native(&chunk, "asked for");
+        let mut share = Share::others(&chunk, Method::Native, "asked for");
         let parts = share.parts.iter();
         let parts: Vec<_> = parts
             .map(|part| (part.table.table.as_str(), part.files.clone()))

@@ -1,0 +1,336 @@
+//! rclone as a child: it copies files of a directory to a bucket, by its own ways.
+//!
+//! One `rclone rcd` serves all copies of a process that are under way at the same time, by a socket
+//! that only this user reaches. Where buckets are and how they are reached it has from our settings
+//! (by its environment, so that no secret is seen in the list of processes), or from a file of the
+//! user's.
+//!
+//! # Promises
+//! * It is gone when the last copy is, and when this process is, however that ends.
+//! * A limit on bytes per second holds for it, also one that changes meanwhile.
+//! * What it stores it compares with what it read where the store tells a checksum; not more. What a file
+//!   should hold, and whether it arrived, is to be proven by whoever has it copied.
+//!
+//! # Crashes
+//! A copy that this process' death cuts off leaves parts of multipart uploads to the bucket's
+//! lifecycle rule.
+
+mod daemon;
+mod remote;
+
+use std::{
+    fmt,
+    path::Path,
+    sync::{Arc, Mutex, PoisonError, Weak},
+    time::Duration,
+};
+
+use protocol::{Location, Provider};
+use serde::{Deserialize, Serialize};
+use tokio::time::{sleep, timeout};
+use uuid::Uuid;
+
+use self::daemon::Daemon;
+use crate::{Error, RcloneSettings, Settings, budget::Budget};
+
+/// How often a copy is looked at.
+const LOOK: Duration = Duration::from_millis(250);
+/// How long a copy that was told to stop may take to end.
+const STOP: Duration = Duration::from_secs(1);
+
+/// rclone, started when there is something to copy. Clones share it.
+#[derive(Clone)]
+pub struct Rclone {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    settings: RcloneSettings,
+    /// What it is told of the buckets, by its environment.
+    remotes: Vec<(String, String)>,
+    budget: Budget,
+    /// The one that runs, while anybody has a copy under way.
+    running: tokio::sync::Mutex<Weak<Daemon>>,
+    /// What is known of the program.
+    version: Mutex<Option<String>>,
+}
+
+/// Files that are to be copied.
+#[derive(Clone, Debug)]
+pub struct Files<'a> {
+    /// Where they are.
+    pub from: &'a Path,
+    /// Their names there.
+    pub names: &'a [&'a str],
+    /// What their keys begin with, without a slash at the end; the rest is their names.
+    pub to: &'a str,
+    /// How many at once; as the settings say when absent.
+    pub transfers: Option<usize>,
+}
+
+/// A copy under way. It is called off when this is dropped.
+pub struct Copy {
+    daemon: Arc<Daemon>,
+    budget: Budget,
+    job: u64,
+    group: String,
+    bytes: u64,
+    ended: bool,
+}
+
+/// How a copy gets on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// So many bytes more have been sent.
+    Sent(u64),
+    /// It has ended, and rclone says that all files were copied.
+    Done,
+    /// It has ended, with rclone's own words for what went wrong.
+    Failed(String),
+}
+
+impl Rclone {
+    pub(crate) fn new(settings: &Settings, region: Option<String>, budget: Budget) -> Self {
+        let remotes = match settings.rclone.config {
+            Some(_) => Vec::new(),
+            None => remote::environment(settings, region),
+        };
+        Self {
+            shared: Arc::new(Shared {
+                settings: settings.rclone.clone(),
+                remotes,
+                budget,
+                running: tokio::sync::Mutex::default(),
+                version: Mutex::default(),
+            }),
+        }
+    }
+
+    /// Whether it copies to buckets of this kind. A directory it does not: nothing would make sure that
+    /// what it writes there has reached the disk.
+    #[must_use]
+    pub fn serves(provider: Provider) -> bool {
+        match provider {
+            Provider::S3 | Provider::Gcs | Provider::Azure => true,
+            Provider::Local => false,
+        }
+    }
+
+    /// The version of the program, as in `v1.75.2`.
+    ///
+    /// # Errors
+    /// [`Error::Settings`] if it cannot be run.
+    pub async fn version(&self) -> Result<String, Error> {
+        let known = || {
+            let version = self.shared.version.lock();
+            version.unwrap_or_else(PoisonError::into_inner)
+        };
+        if let Some(version) = &*known() {
+            return Ok(version.clone());
+        }
+        let version = daemon::version(&self.shared.settings).await?;
+        *known() = Some(version.clone());
+        Ok(version)
+    }
+
+    /// Begins to copy files, in place of what may be there.
+    ///
+    /// # Errors
+    /// [`Error::Settings`] if rclone cannot be run, [`Error::Rclone`] if it does not answer, and
+    /// [`Error::Local`] if it cannot be told the files' names.
+    pub async fn copy(&self, location: &Location, files: &Files<'_>) -> Result<Copy, Error> {
+        let daemon = self.daemon().await?;
+        let group = format!("thetis-{}", Uuid::new_v4());
+        let list = daemon.list(&group, files.names).await?;
+        let transfers = files.transfers.unwrap_or(self.shared.settings.transfers);
+        let wanted = Wanted {
+            source: format!(":local:{}", files.from.display()),
+            target: remote::target(location, files.to),
+            group: &group,
+            in_background: true,
+            filter: Filter { files: [list] },
+            config: Config {
+                transfers,
+                buffer_size: 0,
+                no_traverse: true,
+                no_check_dest: true,
+            },
+        };
+        let budget = self.shared.budget.clone();
+        daemon.limit(budget.rate().get()).await?;
+        let Started { job } = daemon.call("sync/copy", &wanted).await?;
+        Ok(Copy {
+            daemon,
+            budget,
+            job,
+            group,
+            bytes: 0,
+            ended: false,
+        })
+    }
+
+    /// The one that runs, or a new one.
+    async fn daemon(&self) -> Result<Arc<Daemon>, Error> {
+        let mut running = self.shared.running.lock().await;
+        if let Some(daemon) = running.upgrade().filter(|daemon| daemon.runs()) {
+            return Ok(daemon);
+        }
+        let daemon = Daemon::start(&self.shared.settings, &self.shared.remotes).await?;
+        let daemon = Arc::new(daemon);
+        *running = Arc::downgrade(&daemon);
+        Ok(daemon)
+    }
+}
+
+impl Copy {
+    /// Waits a little, and says what has happened since.
+    ///
+    /// # Errors
+    /// [`Error::Rclone`] if it does not answer.
+    pub async fn step(&mut self) -> Result<Step, Error> {
+        sleep(LOOK).await;
+        self.daemon.limit(self.budget.rate().get()).await?;
+        // In this order, so that the end's bytes are not missed.
+        let status: Status = self
+            .daemon
+            .call("job/status", &Job { job: self.job })
+            .await?;
+        let group = Group { group: &self.group };
+        let Stats { bytes } = self.daemon.call("core/stats", &group).await?;
+        // It counts down what it has to send again.
+        let more = bytes.saturating_sub(self.bytes);
+        self.bytes = self.bytes.max(bytes);
+        self.budget.counted().read_elsewhere(more);
+        if more > 0 || !status.finished {
+            // An end is looked for again.
+            return Ok(Step::Sent(more));
+        }
+        self.ended = true;
+        let _: Empty = self.daemon.call("core/stats-delete", &group).await?;
+        self.daemon.unlist(&self.group).await;
+        match status.success {
+            true => Ok(Step::Done),
+            false => Ok(Step::Failed(status.error)),
+        }
+    }
+
+    /// Calls it off, and waits a little for its end: what it has begun it takes back.
+    pub async fn stop(mut self) {
+        self.ended = true;
+        let job = Job { job: self.job };
+        let end = async {
+            let _: Empty = self.daemon.call("job/stop", &job).await?;
+            loop {
+                let status: Status = self.daemon.call("job/status", &job).await?;
+                if status.finished {
+                    return Ok::<_, Error>(());
+                }
+                sleep(LOOK / 5).await;
+            }
+        };
+        match timeout(STOP, end).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "a copy of rclone's was not called off"),
+            Err(_) => tracing::warn!("a copy of rclone's was called off and has not ended yet"),
+        }
+    }
+}
+
+impl Drop for Copy {
+    fn drop(&mut self) {
+        if self.ended {
+            return;
+        }
+        let daemon = Arc::clone(&self.daemon);
+        // Without a runtime, rclone ends with this.
+        if tokio::runtime::Handle::try_current().is_ok() {
+            daemon.call_off(Job { job: self.job });
+        }
+    }
+}
+
+impl fmt::Debug for Rclone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rclone")
+            .field("settings", &self.shared.settings)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Copy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Copy")
+            .field("job", &self.job)
+            .finish_non_exhaustive()
+    }
+}
+
+/// `sync/copy`.
+#[derive(Serialize)]
+struct Wanted<'a> {
+    #[serde(rename = "srcFs")]
+    source: String,
+    #[serde(rename = "dstFs")]
+    target: String,
+    #[serde(rename = "_group")]
+    group: &'a str,
+    #[serde(rename = "_async")]
+    in_background: bool,
+    #[serde(rename = "_filter")]
+    filter: Filter,
+    #[serde(rename = "_config")]
+    config: Config,
+}
+
+#[derive(Serialize)]
+struct Filter {
+    /// Files with a name in each line.
+    #[serde(rename = "FilesFromRaw")]
+    files: [std::path::PathBuf; 1],
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Config {
+    transfers: usize,
+    /// Bytes of each file that are read ahead.
+    buffer_size: u64,
+    /// Look for each file, instead of for all that there are.
+    no_traverse: bool,
+    /// What is missing is known.
+    no_check_dest: bool,
+}
+
+#[derive(Deserialize)]
+struct Started {
+    #[serde(rename = "jobid")]
+    job: u64,
+}
+
+#[derive(Serialize)]
+struct Job {
+    #[serde(rename = "jobid")]
+    job: u64,
+}
+
+#[derive(Serialize)]
+struct Group<'a> {
+    group: &'a str,
+}
+
+/// `job/status`.
+#[derive(Deserialize)]
+struct Status {
+    finished: bool,
+    success: bool,
+    error: String,
+}
+
+/// `core/stats` of one group.
+#[derive(Deserialize)]
+struct Stats {
+    bytes: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Empty {}
