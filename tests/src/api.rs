@@ -196,6 +196,28 @@ impl Api {
         .await
     }
 
+    /// Validates all that the first cluster has at `location`, contents included, and restores the backup
+    /// into the second.
+    ///
+    /// # Errors
+    /// When either does not end well.
+    pub async fn validate_and_restore(
+        &self,
+        [from, to]: [&str; 2],
+        location: &str,
+        tag: &str,
+        limit: Duration,
+    ) -> Result<()> {
+        let properties = json!({"location": [location], "checksum": true});
+        self.done(from, "validate_backup", properties, limit)
+            .await?;
+        let properties = json!({
+            "location": [location], "snapshot_tag": tag, "restore_tables": true,
+        });
+        self.done(to, "restore", properties, limit).await?;
+        Ok(())
+    }
+
     /// Runs a task to its end, which must be DONE.
     ///
     /// # Errors

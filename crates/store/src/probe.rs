@@ -152,16 +152,11 @@ impl Keys {
 }
 
 impl Store {
-    /// Tries everything that backups need; tells of each as soon as it is known. A temporary file of
-    /// 50 MiB is made in `scratch`.
+    /// Tries everything that backups need. A temporary file of 50 MiB is made in `scratch`.
     ///
     /// # Errors
     /// [`Error::Local`] if there is no room for that.
-    pub async fn probe(
-        &self,
-        scratch: &Path,
-        tell: &(dyn Fn(Need, &Met) + Send + Sync),
-    ) -> Result<Vec<(Need, Met)>, Error> {
+    pub async fn probe(&self, scratch: &Path) -> Result<Vec<(Need, Met)>, Error> {
         let large = Scratch::make(scratch, PARTS).await?;
         let key = |name: &str| format!("thetis/check/{}-{name}", uuid::Uuid::new_v4());
         let keys = Keys {
@@ -187,7 +182,6 @@ impl Store {
             let done = matches!(met, Met::Yes);
             small |= done && need == Need::Write;
             written |= done && matches!(need, Need::Write | Need::WriteParts | Need::WriteNew);
-            tell(need, &met);
             found.push((need, met));
         }
         // Whatever of them is there; whether that is allowed was seen above.

@@ -417,18 +417,11 @@ async fn backup_under_faults(seed: u64) -> Result<()> {
         .done(&ids[0], "backup", location, LIMIT)
         .await?
         .tag();
-    let properties = json!({"location": [world.store.location()], "checksum": true});
-    world
+    let location = world.store.location();
+    let proven = world
         .api
-        .done(&ids[0], "validate_backup", properties, LIMIT)
-        .await?;
-    let properties = json!({
-        "location": [world.store.location()], "snapshot_tag": tag, "restore_tables": true,
-    });
-    world
-        .api
-        .done(&ids[1], "restore", properties, LIMIT)
-        .await?;
+        .validate_and_restore([&ids[0], &ids[1]], location, &tag, LIMIT);
+    proven.await?;
     compare(&before, &world.sims[empty].fingerprints().await?)?;
     world.sims[full].is_clean().await?;
     world.sims[empty].is_clean().await?;

@@ -79,25 +79,17 @@ async fn a_full_directory_fails_the_backup_and_no_other() -> Result<()> {
     }
     std::fs::remove_file(&filler)?;
     let sound = json!({"location": [world.store.location()], "checksum": true});
-    let validated = world
-        .api
-        .done(&ids[0], "validate_backup", sound.clone(), LIMIT);
+    let validated = world.api.done(&ids[0], "validate_backup", sound, LIMIT);
     validated.await?;
 
     let path = format!("{task}/start?continue=true");
     world.api.ok(Method::PUT, &path, None).await?;
     let tag = world.api.ended(&task, LIMIT).await?.done()?.tag();
-    world
+    let location = world.store.location();
+    let proven = world
         .api
-        .done(&ids[0], "validate_backup", sound, LIMIT)
-        .await?;
-    let properties = json!({
-        "location": [world.store.location()], "snapshot_tag": tag, "restore_tables": true,
-    });
-    world
-        .api
-        .done(&ids[1], "restore", properties, LIMIT)
-        .await?;
+        .validate_and_restore([&ids[0], &ids[1]], location, &tag, LIMIT);
+    proven.await?;
     compare(&before, &world.sims[empty].fingerprints().await?)?;
     world.sims[full].is_clean().await?;
     world.sims[empty].is_clean().await

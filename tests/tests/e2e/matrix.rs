@@ -231,10 +231,6 @@ async fn every_method_brings_the_same_to_every_store() -> Result<()> {
         let task = world.api.submit(&id, "backup", properties).await?;
         let ended = world.api.ended(&task, LIMIT).await?.done();
         let tag = ended.with_context(|| name.clone())?.tag();
-        let properties = json!({"location": [location], "snapshot_tag": tag, "checksum": true});
-        let validated = world.api.done(&id, "validate_backup", properties, LIMIT);
-        validated.await.with_context(|| name.clone())?;
-
         let own = [(last(&task), "<task>"), (&*tag, "<tag>")];
         let store = stores.open(&location.parse()?).await?;
         let objects = objects(&store, &own).await?;
@@ -244,10 +240,10 @@ async fn every_method_brings_the_same_to_every_store() -> Result<()> {
         }
 
         let (target, other) = cluster(&mut world, &format!("{method}-{provider}")).await?;
-        let properties =
-            json!({"location": [location], "snapshot_tag": tag, "restore_tables": true});
-        let restored = world.api.done(&other, "restore", properties, LIMIT);
-        restored.await.with_context(|| name.clone())?;
+        let proven = world
+            .api
+            .validate_and_restore([&id, &other], &location, &tag, LIMIT);
+        proven.await.with_context(|| name.clone())?;
         let after = world.sims[target].fingerprints().await?;
         compare(&before, &after).with_context(|| name.clone())?;
         world.sims[target].is_clean().await?;

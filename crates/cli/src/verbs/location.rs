@@ -99,7 +99,7 @@ async fn check(stores: &Stores, location: &Location) -> Result<Vec<Row>, Failure
     let failed = |e: store::Error| Failure::new(Exit::Failed, Chain(&e).to_string());
     let store = stores.open(location).await.map_err(failed)?;
     let scratch = std::env::temp_dir();
-    let found = store.probe(&scratch, &|_, _| {}).await.map_err(failed)?;
+    let found = store.probe(&scratch).await.map_err(failed)?;
     Ok(found
         .iter()
         .map(|(need, met)| row(location, *need, met))

@@ -59,7 +59,7 @@ pub(crate) async fn run(subject: &Subject) -> Result<()> {
 /// All that backups need is there, but for what lacks; and the search for it leaves nothing behind.
 async fn needs(store: &Store, lacks: &[Need]) -> Result<()> {
     let scratch = tempfile::tempdir()?;
-    let found = store.probe(scratch.path(), &|_, _| {}).await?;
+    let found = store.probe(scratch.path()).await?;
     ensure!(found.len() == Need::ALL.len(), "{found:?}");
     for (need, met) in &found {
         let fits = match met {
@@ -78,7 +78,7 @@ async fn needs(store: &Store, lacks: &[Need]) -> Result<()> {
 /// One who may only read is told what is missing, and nothing is tried that cannot go well.
 pub(crate) async fn a_reader_is_told_what_is_missing(store: &Store) -> Result<()> {
     let scratch = tempfile::tempdir()?;
-    let found = store.probe(scratch.path(), &|_, _| {}).await?;
+    let found = store.probe(scratch.path()).await?;
     for (need, met) in &found {
         let fits = match need {
             Need::Write | Need::WriteParts | Need::AbortParts | Need::WriteNew => {
