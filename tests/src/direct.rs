@@ -112,6 +112,7 @@ impl<S> Direct<S> {
             task: None,
             method: Method::Agent,
             pace: Pace::default(),
+            storage_class: None,
         }
     }
 

@@ -261,6 +261,9 @@ pub struct BackupRequest {
     /// Files each node sends at once; what workers are set to when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub transfers: Option<u32>,
+    /// What components are stored as, as `STANDARD_IA`; what workers are set to when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storage_class: Option<String>,
     /// What the task's backups are kept by; all are kept when nothing is said.
     #[serde(flatten)]
     pub retention: Retention,
@@ -493,6 +496,9 @@ pub struct Upload {
     /// How fast.
     #[serde(default)]
     pub pace: Pace,
+    /// What components are stored as, as `STANDARD_IA`; what the worker is set to when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storage_class: Option<String>,
 }
 
 /// Asks for a node's manifest to be published, once all its chunks are proven.

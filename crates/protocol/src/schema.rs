@@ -215,6 +215,7 @@ pub fn jobs() -> Vec<Job> {
                 snapshot_parallel: vec![],
                 upload_parallel: vec![limit("2")],
                 transfers: Some(16),
+                storage_class: Some("STANDARD_IA".into()),
                 retention: Retention {
                     retention: 7,
                     keep_weekly: 4,
@@ -325,6 +326,7 @@ pub fn jobs() -> Vec<Job> {
                 rate_limit: Some(100),
                 transfers: Some(16),
             },
+            storage_class: Some("STANDARD_IA".into()),
         }),
         Job::Seal(Seal {
             cluster,

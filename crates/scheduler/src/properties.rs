@@ -182,6 +182,7 @@ impl Wish {
         one_each(locations)?;
         if let Self::Backup(backup) = self {
             unlimited(backup)?;
+            classed(backup)?;
         }
         Filter::new(keyspace).map_err(|e| format!("keyspace: {e}"))?;
         DcFilter::new(dc).map_err(|e| format!("dc: {e}"))?;
@@ -207,6 +208,7 @@ impl Wish {
                 put("snapshot_parallel", json!(backup.snapshot_parallel));
                 put("upload_parallel", json!(backup.upload_parallel));
                 put("transfers", json!(backup.transfers));
+                put("storage_class", json!(backup.storage_class));
                 let kept = &backup.retention;
                 put("retention", json!(kept.retention));
                 put("retention_days", json!(kept.retention_days));
@@ -300,6 +302,32 @@ fn unlimited(backup: &BackupRequest) -> Result<(), String> {
         );
     }
     Ok(())
+}
+
+/// What is stored in another class than the bucket's usual one has to be stored by whom can be told so.
+fn classed(backup: &BackupRequest) -> Result<(), String> {
+    let Some(class) = &backup.storage_class else {
+        return Ok(());
+    };
+    store::check_class(class).map_err(|why| format!("property `storage_class`: {why}"))?;
+    if backup.method == Method::Native {
+        return Err(
+            "storage_class does not hold for what ScyllaDB uploads itself (method `native`): leave it out, and \
+             set a lifecycle rule of the bucket, or use method `agent`"
+                .to_owned(),
+        );
+    }
+    let has_classes = |location: &&Location| store::has_classes(location.provider);
+    match backup
+        .location
+        .iter()
+        .find(|location| !has_classes(location))
+    {
+        None => Ok(()),
+        Some(location) => Err(format!(
+            "storage_class is for s3 and gcs, and `{location}` is neither: leave it out"
+        )),
+    }
 }
 
 /// A datacenter has one place.
@@ -454,6 +482,9 @@ impl<'a> Reader<'a> {
             snapshot_parallel: self.limits("snapshot_parallel")?,
             upload_parallel: self.limits("upload_parallel")?,
             transfers: self.transfers()?,
+            storage_class: self
+                .text("storage_class")?
+                .filter(|class| !class.is_empty()),
             retention: self.retention()?,
         };
         self.only("retention_lock_mode", &[json!("disabled"), json!("")]);
@@ -754,7 +785,7 @@ mod tests {
     fn properties_come_back_as_they_were_given() {
         let given = json!({"location": ["s3:a", "dc1:gcs:b"], "keyspace": ["shop.*", "!shop.tmp"], "dc": ["dc*"], "method": "agent",
             "rate_limit": ["100", "dc1:50"], "snapshot_parallel": ["1"], "upload_parallel": ["dc1:2"], "transfers": 8,
-            "retention": 7, "retention_days": 30, "keep_weekly": 4});
+            "storage_class": "NEARLINE", "retention": 7, "retention_days": 30, "keep_weekly": 4});
         let wish = read(TaskKind::Backup, given.clone()).unwrap();
         assert_eq!(Value::Object(wish.properties()), given);
         let given = json!({
@@ -877,6 +908,18 @@ mod tests {
             (
                 json!({"method": "native", "rate_limit": ["dc1:50"]}),
                 "backup_io_throughput_mb_per_sec",
+            ),
+            (
+                json!({"method": "native", "storage_class": "STANDARD_IA"}),
+                "storage_class does not hold",
+            ),
+            (
+                json!({"location": ["azure:a"], "storage_class": "STANDARD_IA"}),
+                "`azure:a` is neither",
+            ),
+            (
+                json!({"storage_class": "DEEP_ARCHIVE"}),
+                "property `storage_class`: `DEEP_ARCHIVE`",
             ),
             (
                 json!({"method": "native", "transfers": 4}),

@@ -52,6 +52,7 @@ pub use rclone::{Copy, Files, Rclone, Step};
 pub use requests::Requests;
 pub use settings::{
     AzureSettings, GcsSettings, LocalSettings, RcloneSettings, S3Settings, Secret, Settings,
+    check_class, has_classes,
 };
 pub use store::{Moved, Object, Store};
 pub use stores::Stores;

@@ -66,6 +66,8 @@ pub struct Files<'a> {
     pub to: &'a str,
     /// How many at once; as the settings say when absent.
     pub transfers: Option<usize>,
+    /// What they are stored as; as the settings say when absent.
+    pub class: Option<&'a str>,
 }
 
 /// A copy under way. It is called off when this is dropped.
@@ -145,7 +147,7 @@ impl Rclone {
         let transfers = files.transfers.unwrap_or(self.shared.settings.transfers);
         let wanted = Wanted {
             source: format!(":local:{}", files.from.display()),
-            target: remote::target(location, files.to),
+            target: remote::target(location, files.to, files.class),
             group: &group,
             in_background: true,
             filter: Filter { files: [list] },

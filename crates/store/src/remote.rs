@@ -55,15 +55,25 @@ pub(crate) struct Remote {
     deletes_many: bool,
 }
 
+/// A bucket of Google Cloud Storage, and the class that objects are to have in it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct GcsBucket<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) class: Option<&'a str>,
+}
+
 /// A bucket of Google Cloud Storage.
 pub(crate) fn gcs(
     settings: &GcsSettings,
     http: &Connector,
-    bucket: &str,
+    bucket: GcsBucket<'_>,
     place: Arc<str>,
     budget: Budget,
 ) -> Result<Remote, Error> {
-    let mut builder = services::Gcs::default().bucket(bucket);
+    let mut builder = services::Gcs::default().bucket(bucket.name);
+    if let Some(class) = bucket.class {
+        builder = builder.default_storage_class(class);
+    }
     if let Some(endpoint) = &settings.endpoint {
         builder = builder.endpoint(endpoint);
     }

@@ -2,6 +2,7 @@
 
 use std::{fmt, path::PathBuf};
 
+use protocol::Provider;
 use serde::Deserialize;
 
 use crate::Error;
@@ -34,7 +35,7 @@ impl Default for Settings {
             azure: AzureSettings::default(),
             localstorage: LocalSettings::default(),
             rclone: RcloneSettings::default(),
-            memory_mb: 28,
+            memory_mb: 24,
             requests: 256,
         }
     }
@@ -72,7 +73,8 @@ impl Settings {
         }
         crate::s3::check(&self.s3)?;
         if let Some(class) = &self.s3.storage_class {
-            check_class(class).map_err(Error::Settings)?;
+            let wrong = |why| Error::Settings(format!("s3.storage_class: {why}"));
+            check_class(class).map_err(wrong)?;
         }
         if self.azure.account_key.is_some() && self.azure.account.is_none() {
             return wrong("azure.account_key needs azure.account".to_owned());
@@ -81,19 +83,31 @@ impl Settings {
     }
 }
 
+/// Whether a provider's objects may be stored in classes, at a store's or a task's wish.
+#[must_use]
+pub fn has_classes(provider: Provider) -> bool {
+    match provider {
+        Provider::S3 | Provider::Gcs => true,
+        Provider::Azure | Provider::Local => false,
+    }
+}
+
 /// Refuses storage classes that backups are no good in.
-fn check_class(class: &str) -> Result<(), String> {
+///
+/// # Errors
+/// Why, for a person.
+pub fn check_class(class: &str) -> Result<(), String> {
     const FROZEN: [&str; 2] = ["GLACIER", "DEEP_ARCHIVE"];
     if FROZEN.contains(&class) {
         return Err(format!(
-            "s3.storage_class is `{class}`, from which nothing can be read at once; GLACIER_IR can be"
+            "`{class}` is a class from which nothing can be read at once; GLACIER_IR is one that can be"
         ));
     }
     let known = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_';
     match !class.is_empty() && class.bytes().all(known) {
         true => Ok(()),
         false => Err(format!(
-            "s3.storage_class is `{class}`; classes are written as in STANDARD_IA"
+            "`{class}` is no class; they are written as in STANDARD_IA"
         )),
     }
 }

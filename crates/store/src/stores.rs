@@ -93,6 +93,15 @@ impl Stores {
     /// [`Error::Settings`] when the provider's settings are incomplete, [`Error::NoBucket`] when
     /// the directory is missing.
     pub async fn open(&self, location: &Location) -> Result<Store, Error> {
+        self.open_in(location, None).await
+    }
+
+    /// As [`Self::open`], for files that are to be stored in a class of this name, if one is given. Where
+    /// there are no classes ([`crate::has_classes`]) none is asked for.
+    ///
+    /// # Errors
+    /// Those of [`Self::open`].
+    pub async fn open_in(&self, location: &Location, class: Option<&str>) -> Result<Store, Error> {
         let shared = &self.shared;
         let place: Arc<str> = self.place(location).into();
         let backend = if let Some(buckets) = &shared.memory {
@@ -102,19 +111,31 @@ impl Stores {
                 .or_insert_with(|| remote::memory(Arc::clone(&place), shared.budget.clone()));
             Backend::Remote(made.clone())
         } else {
-            self.backend(location, Arc::clone(&place)).await?
+            self.backend(location, Arc::clone(&place), class).await?
         };
         let budget = shared.budget.clone();
         Ok(Store::new(location.clone(), place, budget, backend))
     }
 
-    async fn backend(&self, location: &Location, place: Arc<str>) -> Result<Backend, Error> {
+    async fn backend(
+        &self,
+        location: &Location,
+        place: Arc<str>,
+        class: Option<&str>,
+    ) -> Result<Backend, Error> {
         let Shared { settings, http, .. } = &*self.shared;
         let budget = self.shared.budget.clone();
         let bucket = &location.bucket;
         Ok(match location.provider {
-            Provider::S3 => Backend::S3(S3::new(self.s3().await?, bucket, place, budget)),
+            Provider::S3 => {
+                let clients = self.s3().await?.in_class(class);
+                Backend::S3(S3::new(clients, bucket, place, budget))
+            }
             Provider::Gcs => {
+                let bucket = remote::GcsBucket {
+                    name: bucket,
+                    class,
+                };
                 Backend::Remote(remote::gcs(&settings.gcs, http, bucket, place, budget)?)
             }
             Provider::Azure => {

@@ -320,3 +320,30 @@ async fn without_credentials_the_error_says_what_to_set() -> Result<()> {
     }
     Ok(())
 }
+
+#[tokio::test]
+async fn gcs_is_told_the_class_of_files() -> Result<()> {
+    let server = FakeGcs::start().await?;
+    server.bucket(BUCKET).await?;
+    let settings = Settings {
+        gcs: GcsSettings {
+            endpoint: Some(server.endpoint()),
+            anonymous: true,
+            ..GcsSettings::default()
+        },
+        ..Settings::default()
+    };
+    let (stores, location) = (Stores::new(settings)?, "gcs:backups".parse()?);
+    let dir = tempfile::tempdir()?;
+    let path = dir.path().join("file");
+    std::fs::write(&path, "content")?;
+    for (key, class, found) in [("a", Some("NEARLINE"), "NEARLINE"), ("b", None, "STANDARD")] {
+        let store = stores.open_in(&location, class).await?;
+        store.put_file(key, &path, 7, None, &|_| ()).await?;
+        let url = format!("{}/storage/v1/b/{BUCKET}/o/{key}", server.endpoint());
+        let told = reqwest::get(url).await?.text().await?;
+        let said = format!(r#""storageClass":"{found}""#);
+        assert!(told.replace(' ', "").contains(&said), "{told}");
+    }
+    Ok(())
+}

@@ -424,7 +424,10 @@ async fn encryption_and_class_are_asked_for_where_they_belong() -> Result<()> {
     let customer = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
     for own_key in [false, true] {
         let mut settings = settings(&server);
-        settings.s3.storage_class = Some("STANDARD_IA".to_owned());
+        // What a task says counts instead.
+        let usual = if own_key { "ONEZONE_IA" } else { "STANDARD_IA" };
+        settings.s3.storage_class = Some(usual.to_owned());
+        let asked = own_key.then_some("STANDARD_IA");
         match own_key {
             true => settings.s3.customer_key = Some(customer.into()),
             false => {
@@ -433,7 +436,8 @@ async fn encryption_and_class_are_asked_for_where_they_belong() -> Result<()> {
             }
         }
         let before = server.seen().len();
-        let store = Stores::new(settings)?.open(&"s3:b".parse()?).await?;
+        let location = "s3:b".parse()?;
+        let store = Stores::new(settings)?.open_in(&location, asked).await?;
         store.put("note", "x".into()).await?;
         store.put_new("new", "x".into()).await?;
         store.put_file("small", &small, 5, None, &|_| {}).await?;

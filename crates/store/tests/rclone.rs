@@ -87,6 +87,10 @@ async fn brings(settings: Settings, location: &str) -> Result<()> {
         names: &names,
         to: "backup/sst/one",
         transfers: Some(2),
+        class: location
+            .to_string()
+            .contains("classed")
+            .then_some("STANDARD"),
     };
     let copy = stores.rclone().await.copy(&location, &wanted).await?;
     let sent = finish(copy).await?;
@@ -116,7 +120,8 @@ async fn files_arrive_in_s3_as_they_are() -> Result<()> {
     let server = SeaweedFs::start().await?;
     server.bucket("backups").await?;
     brings(to_s3(&server)?, "s3:backups").await?;
-    brings(to_s3(&server)?, "dc1:s3:backups/company/prod").await
+    brings(to_s3(&server)?, "dc1:s3:backups/company/prod").await?;
+    brings(to_s3(&server)?, "s3:backups/classed").await
 }
 
 #[tokio::test]
@@ -193,6 +198,7 @@ fn some<'a>(from: &'a Path, names: &'a [&'a str]) -> Files<'a> {
         names,
         to: "x",
         transfers: None,
+        class: None,
     }
 }
 

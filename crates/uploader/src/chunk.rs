@@ -49,7 +49,11 @@ impl Uploader {
         let chunk: Chunk = parse(&chunk_key, &body)?;
         let _say = self.pacer.job(job.cluster, job.task, job.pace);
         let part = format!("{}.chunk-{}", job.node, job.chunk);
-        let work = Box::pin(self.store_files(&store, job, &chunk, ctx));
+        let class = job.storage_class.as_deref();
+        let attempt = format!("open {}", job.location);
+        let classed = self.stores.open_in(&job.location, class).await;
+        let classed = classed.map_err(Failure::store(attempt))?;
+        let work = Box::pin(self.store_files(&classed, job, &chunk, ctx));
         let receipt = telling(&self.queue, job.run, &part, &ctx.alive, &self.pacer, work).await?;
         let body = Bytes::from(receipt.to_json());
         store

@@ -137,6 +137,9 @@ impl Native {
     ) -> Result<(Share, String), Failure> {
         let auto = job.method == Method::Auto;
         let refused = |reason: &str| Ok((Share::refused(chunk, reason), String::new()));
+        if auto && job.storage_class.is_some() {
+            return refused("ScyllaDB stores in the bucket's usual class");
+        }
         if auto && attempt > ATTEMPTS {
             return refused("ScyllaDB was asked at two attempts and did not get it done");
         }

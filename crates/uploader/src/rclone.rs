@@ -126,6 +126,7 @@ impl Rclone {
                 names: &names,
                 to: &part.prefix,
                 transfers: job.pace.transfers.map(|transfers| transfers as usize),
+                class: job.storage_class.as_deref(),
             };
             debug!(run = %job.run, chunk = job.chunk, table = %part.table, files = names.len(), "rclone uploads");
             let copy = self.rclone.copy(&job.location, &files);

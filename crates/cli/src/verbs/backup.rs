@@ -62,6 +62,9 @@ pub(crate) struct BackupArgs {
     method: String,
     #[command(flatten)]
     pace: PaceArgs,
+    /// What files are stored as, in s3 and gcs, as STANDARD_IA; what workers are set to when absent
+    #[arg(long, value_name = "CLASS")]
+    storage_class: Option<String>,
     /// How many nodes of a datacenter take their snapshots at once: [<dc>:]<count>; all when absent
     #[arg(long, value_name = "LIMIT", value_delimiter = ',')]
     snapshot_parallel: Vec<String>,
@@ -170,6 +173,9 @@ pub(crate) async fn run(client: &Client, args: BackupArgs) -> Result<(), Failure
         json!(args.snapshot_parallel),
     );
     properties.insert("upload_parallel".to_owned(), json!(args.upload_parallel));
+    if let Some(class) = args.storage_class {
+        properties.insert("storage_class".to_owned(), json!(class));
+    }
     for (key, count) in [
         ("retention", args.retention),
         ("retention_days", args.retention_days),

@@ -63,6 +63,7 @@ impl Work {
             task: None,
             method: Method::Agent,
             pace: Pace::default(),
+            storage_class: None,
         })
     }
 

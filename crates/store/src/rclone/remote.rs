@@ -16,14 +16,15 @@ const AT_ONCE: &str = "2";
 /// Where GCS' interface is that rclone speaks, at a server that is not Google's.
 const GCS_PATH: &str = "/storage/v1/";
 
-/// What rclone calls a place in a bucket.
-pub(super) fn target(location: &Location, prefix: &str) -> String {
+/// What rclone calls a place in a bucket, where files are to be stored in a class.
+pub(super) fn target(location: &Location, prefix: &str, class: Option<&str>) -> String {
     let Location {
         provider, bucket, ..
     } = location;
     let prefix = location.key(prefix);
+    let class = class.map_or_else(String::new, |class| format!(",storage_class={class}"));
     // Without the slash at its end it would first be looked for as a file.
-    format!("{provider}:{bucket}/{prefix}/")
+    format!("{provider}{class}:{bucket}/{prefix}/")
 }
 
 /// The variables that describe all providers that the settings describe.
@@ -239,8 +240,16 @@ mod tests {
 
     #[test]
     fn a_location_is_the_remote_of_its_provider() {
-        let target = |location: &str| target(&location.parse().unwrap(), "backup/sst");
-        assert_eq!(target("dc1:s3:backups"), "s3:backups/backup/sst/");
-        assert_eq!(target("azure:b/prod/one"), "azure:b/prod/one/backup/sst/");
+        let target =
+            |location: &str, class| target(&location.parse().unwrap(), "backup/sst", class);
+        assert_eq!(
+            target("gcs:backups", Some("NEARLINE")),
+            "gcs,storage_class=NEARLINE:backups/backup/sst/"
+        );
+        assert_eq!(target("dc1:s3:backups", None), "s3:backups/backup/sst/");
+        assert_eq!(
+            target("azure:b/prod/one", None),
+            "azure:b/prod/one/backup/sst/"
+        );
     }
 }

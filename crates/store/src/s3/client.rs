@@ -97,6 +97,15 @@ impl Clients {
         })
     }
 
+    /// The same for components of another class, if one is given.
+    #[must_use]
+    pub(crate) fn in_class(self, class: Option<&str>) -> Self {
+        Self {
+            storage_class: class.map(Arc::from).or(self.storage_class),
+            ..self
+        }
+    }
+
     /// The region they go by, if one was found.
     pub(crate) fn region(&self) -> Option<String> {
         self.control.config().region().map(ToString::to_string)

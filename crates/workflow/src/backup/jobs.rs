@@ -136,6 +136,7 @@ impl Backup {
                 task: Some(task),
                 method: request.method,
                 pace,
+                storage_class: request.storage_class.clone(),
             })
         };
         part.stored.missing(0..part.chunks).map(job).collect()

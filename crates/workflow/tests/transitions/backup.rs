@@ -668,3 +668,26 @@ fn another_node_can_be_asked_while_nothing_is_known() {
     let mut case = Case::uploading();
     assert!(!case.run.set_scout(node(2)));
 }
+
+#[test]
+fn uploads_are_asked_for_as_the_user_wants_them() {
+    let mut spec = backup_spec();
+    spec.request.method = Method::Rclone;
+    spec.request.rate_limit = vec!["50".parse().unwrap(), "dc1:20".parse().unwrap()];
+    spec.request.transfers = Some(3);
+    spec.request.storage_class = Some("STANDARD_IA".to_owned());
+    let mut case = Case::of(Run::backup(spec));
+    case.tell(1, Fact::Inspected(found(1, false)));
+    case.tell(1, Fact::SnapshotTaken);
+    case.tell(1, plan_of(1));
+    let due = case.run.due();
+    let [Job::Upload(job)] = &due[..] else {
+        panic!("{due:?}")
+    };
+    assert_eq!(job.method, Method::Rclone);
+    assert_eq!(
+        (job.pace.rate_limit, job.pace.transfers),
+        (Some(20), Some(3))
+    );
+    assert_eq!(job.storage_class.as_deref(), Some("STANDARD_IA"));
+}
