@@ -1,14 +1,22 @@
-//! The object store of a native backup: a directory, or an S3 server.
+//! The object store of a native backup: a directory, an S3 server, or one of Google's kind.
 
+mod gcs;
 mod s3;
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
-use tokio::fs;
+use futures::TryStreamExt as _;
+use reqwest::Response;
+use tokio::fs::{self, File};
+use tokio::io::AsyncWriteExt as _;
 
+use self::gcs::Gcs;
 use self::s3::S3;
 use crate::config::{Config, Endpoint};
+
+static HTTP: LazyLock<reqwest::Client> = LazyLock::new(reqwest::Client::new);
 
 /// One bucket; errors are the texts a task ends with.
 #[derive(Clone, Debug)]
@@ -17,6 +25,8 @@ pub(crate) enum Bucket {
     Dir(PathBuf),
     /// On an S3 server.
     S3(S3),
+    /// On a server of Google's kind.
+    Gcs(Gcs),
 }
 
 impl Bucket {
@@ -24,6 +34,7 @@ impl Bucket {
         match endpoint {
             Endpoint::Dir(root) => Self::Dir(root.join(bucket)),
             Endpoint::S3 => Self::S3(S3::new(name, bucket, config.s3_keys.as_ref())),
+            Endpoint::Gcs => Self::Gcs(Gcs::new(name, bucket)),
         }
     }
 
@@ -44,6 +55,7 @@ impl Bucket {
                 Ok(bytes)
             }
             Self::S3(s3) => s3.put(key, path).await,
+            Self::Gcs(gcs) => gcs.put(key, path).await,
         }
     }
 
@@ -55,6 +67,7 @@ impl Bucket {
                 other => other.map_err(local),
             },
             Self::S3(s3) => s3.read(key).await,
+            Self::Gcs(gcs) => gcs.read(key).await,
         }
     }
 
@@ -66,8 +79,23 @@ impl Bucket {
                 other => other.map(drop).map_err(local),
             },
             Self::S3(s3) => s3.get(key, path).await,
+            Self::Gcs(gcs) => gcs.get(key, path).await,
         }
     }
+}
+
+/// Writes the body of an answer to a new file.
+async fn save(
+    response: Response,
+    path: &Path,
+    failed: fn(&reqwest::Error) -> String,
+) -> Result<(), String> {
+    let mut file = File::create(path).await.map_err(local)?;
+    let mut stream = response.bytes_stream();
+    while let Some(bytes) = stream.try_next().await.map_err(|e| failed(&e))? {
+        file.write_all(&bytes).await.map_err(local)?;
+    }
+    file.flush().await.map_err(local)
 }
 
 fn refused(code: u16, reason: &str) -> String {

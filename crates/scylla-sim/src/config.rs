@@ -44,6 +44,8 @@ pub enum Endpoint {
     Dir(PathBuf),
     /// An S3 server at the endpoint's own name, a URL.
     S3,
+    /// A server of Google Cloud Storage's kind, likewise.
+    Gcs,
 }
 
 /// How to make, or make again, a simulated cluster.

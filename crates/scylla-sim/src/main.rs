@@ -68,6 +68,9 @@ struct Options {
     /// AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY of the environment hold as for a node
     #[arg(long = "endpoint")]
     endpoints: Vec<String>,
+    /// Object storage endpoint of type `gs`: the URL of a server that asks for no credentials.
+    #[arg(long = "gcs-endpoint")]
+    gcs_endpoints: Vec<String>,
 }
 
 impl Options {
@@ -89,6 +92,9 @@ impl Options {
                 None => (endpoint, Endpoint::S3),
             };
             config.endpoints.insert(name, value);
+        }
+        for endpoint in self.gcs_endpoints {
+            config.endpoints.insert(endpoint, Endpoint::Gcs);
         }
         let key = |name| std::env::var(name).ok();
         config.s3_keys = key("AWS_ACCESS_KEY_ID").zip(key("AWS_SECRET_ACCESS_KEY"));

@@ -13,11 +13,13 @@ use tests::{Options, Shape, TableSpec, World, compare};
 const LIMIT: Duration = Duration::from_secs(120);
 
 /// Each method with each provider that it can write to.
-const PAIRS: [(&str, &str); 7] = [
+const PAIRS: [(&str, &str); 9] = [
     ("agent", "s3"),
     ("agent", "gcs"),
     ("agent", "azure"),
     ("agent", "localstorage"),
+    ("native", "s3"),
+    ("native", "gcs"),
     ("rclone", "s3"),
     ("rclone", "gcs"),
     ("rclone", "azure"),
@@ -193,8 +195,8 @@ fn tables() -> Vec<TableSpec> {
 }
 
 /// Adds a cluster of two nodes with empty tables; gives its index and its id.
-async fn cluster(world: &mut World, name: &str) -> Result<(usize, String)> {
-    let sim = world.add_cluster(Shape::new(name, 2), 1).await?;
+async fn cluster(world: &mut World, name: &str, more: &[&str]) -> Result<(usize, String)> {
+    let sim = world.add_cluster(Shape::new(name, 2).with(more), 1).await?;
     world.sims[sim].create(&tables()).await?;
     let host = world.sims[sim].nodes[0].address.clone();
     let id = world.api.add_cluster(name, &host).await?;
@@ -212,12 +214,14 @@ async fn every_method_brings_the_same_to_every_store() -> Result<()> {
     };
     let Servers {
         s3,
-        gcs: _gcs,
+        gcs,
         azure: _azure,
         local: _local,
     } = servers;
+    let (of_s3, of_gcs) = (s3.endpoint(), gcs.endpoint());
+    let known = ["--endpoint", &of_s3, "--gcs-endpoint", &of_gcs];
     let mut world = World::on(s3, options).await?;
-    let (sim, id) = cluster(&mut world, "full").await?;
+    let (sim, id) = cluster(&mut world, "full", &known).await?;
     for (seed, table) in (0..).zip(&tables()) {
         world.sims[sim].load(table, seed, 256 << 10, 4).await?;
     }
@@ -230,7 +234,13 @@ async fn every_method_brings_the_same_to_every_store() -> Result<()> {
         let properties = json!({"location": [location], "method": method});
         let task = world.api.submit(&id, "backup", properties).await?;
         let ended = world.api.ended(&task, LIMIT).await?.done();
-        let tag = ended.with_context(|| name.clone())?.tag();
+        let ended = ended.with_context(|| name.clone())?;
+        let tag = ended.tag();
+        // The own engine says nothing where it was asked for.
+        let told = ended.progress.to_string();
+        let says = told.contains(&format!(r#""method":"{method}""#));
+        ensure!(says || method == "agent", "{name}: {told}");
+        ensure!(!told.contains(r#""method":"agent""#), "{name}: {told}");
         let own = [(last(&task), "<task>"), (&*tag, "<tag>")];
         let store = stores.open(&location.parse()?).await?;
         let objects = objects(&store, &own).await?;
@@ -239,7 +249,7 @@ async fn every_method_brings_the_same_to_every_store() -> Result<()> {
             None => first = Some(objects),
         }
 
-        let (target, other) = cluster(&mut world, &format!("{method}-{provider}")).await?;
+        let (target, other) = cluster(&mut world, &format!("{method}-{provider}"), &[]).await?;
         let proven = world
             .api
             .validate_and_restore([&id, &other], &location, &tag, LIMIT);

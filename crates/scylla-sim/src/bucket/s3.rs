@@ -2,7 +2,6 @@
 
 use std::io::SeekFrom;
 use std::path::Path;
-use std::sync::LazyLock;
 use std::time::SystemTime;
 
 use anyhow::Context as _;
@@ -13,21 +12,18 @@ use aws_sigv4::http_request::{
 };
 use aws_sigv4::sign::v4;
 use bytes::Bytes;
-use futures::TryStreamExt as _;
 use reqwest::{Method, Response};
 use tokio::fs::{self, File};
-use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 use tokio_util::io::ReaderStream;
 
-use super::{local, refused};
+use super::{HTTP, local, refused, save};
 
 /// Files up to this many bytes go by one request.
 const SINGLE: u64 = 5 << 20;
 /// Bytes of a part.
 const PART: u64 = 50 << 20;
 const REGION: &str = "us-east-1";
-
-static HTTP: LazyLock<reqwest::Client> = LazyLock::new(reqwest::Client::new);
 
 /// A bucket.
 #[derive(Clone, Debug)]
@@ -95,12 +91,7 @@ impl S3 {
 
     pub(crate) async fn get(&self, key: &str, path: &Path) -> Result<(), String> {
         let response = self.send(Method::GET, key, Payload::default()).await?;
-        let mut file = File::create(path).await.map_err(local)?;
-        let mut stream = response.bytes_stream();
-        while let Some(bytes) = stream.try_next().await.map_err(|e| failed(&e))? {
-            file.write_all(&bytes).await.map_err(local)?;
-        }
-        file.flush().await.map_err(local)
+        save(response, path, failed).await
     }
 
     /// Sends a request; `key` may have a query behind it.

@@ -27,6 +27,7 @@ fn endpoints(context: &Context) -> Map<String, Value> {
     let pair = |(name, endpoint): (&String, &Endpoint)| {
         let settings = match endpoint {
             Endpoint::S3 => r#"{ "type": "s3", "aws_region": "us-east-1", "iam_role_arn": "" }"#,
+            Endpoint::Gcs => r#"{ "type": "gs", "credentials_file": "" }"#,
             Endpoint::Dir(_) => r#"{ "type": "dir" }"#,
         };
         (name.clone(), json!(settings))
