@@ -212,7 +212,7 @@ impl Copy {
         self.daemon.unlist(&self.group).await;
         match status.success {
             true => Ok(Step::Done),
-            false => Ok(Step::Failed(status.error)),
+            false => Ok(Step::Failed(masked(&status.error))),
         }
     }
 
@@ -265,6 +265,21 @@ impl fmt::Debug for Copy {
             .field("job", &self.job)
             .finish_non_exhaustive()
     }
+}
+
+/// Words without the signatures of URLs in them, which are as good as keys: Azure's are part of its URLs.
+fn masked(words: &str) -> String {
+    const BEFORE: &str = "sig=";
+    let (mut text, mut rest) = (String::with_capacity(words.len()), words);
+    while let Some(at) = rest.find(BEFORE) {
+        let (before, from) = rest.split_at(at + BEFORE.len());
+        let ends = |c: char| matches!(c, '&' | '"' | '\'' | '`') || c.is_whitespace();
+        let end = from.find(ends).unwrap_or(from.len());
+        text += before;
+        text += "***";
+        rest = &from[end..];
+    }
+    text + rest
 }
 
 /// `sync/copy`.
@@ -336,3 +351,26 @@ struct Stats {
 
 #[derive(Serialize, Deserialize)]
 struct Empty {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_signature_is_shown() {
+        let url = "https://a.blob.core.windows.net/c/k";
+        for (words, shown) in [
+            ("no such bucket", "no such bucket".to_owned()),
+            (
+                &*format!("Put \"{url}?comp=block&sig=abc%3D&sv=1\": connection refused"),
+                format!("Put \"{url}?comp=block&sig=***&sv=1\": connection refused"),
+            ),
+            (
+                &*format!("{url}?sig=abc and {url}?sig=def"),
+                format!("{url}?sig=*** and {url}?sig=***"),
+            ),
+        ] {
+            assert_eq!(masked(words), shown);
+        }
+    }
+}

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    path::{Path, PathBuf},
+    path::Path,
     time::{Duration, Instant},
 };
 
@@ -13,7 +13,7 @@ use store::{
     Stores,
 };
 use tempfile::TempDir;
-use testkit::{azure::Azurite, eventually, gcs::FakeGcs, s3::SeaweedFs};
+use testkit::{azure::Azurite, eventually, gcs::FakeGcs, running, s3::SeaweedFs};
 
 const MIB: usize = 1 << 20;
 const LIMIT: Duration = Duration::from_secs(20);
@@ -238,21 +238,6 @@ async fn a_limit_holds_and_changes_in_the_middle_of_a_file() -> Result<()> {
     Ok(())
 }
 
-/// Processes whose command line begins with `program`, or that `sh` holds for it.
-fn running(program: &Path) -> Result<Vec<PathBuf>> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir("/proc")? {
-        let path = entry?.path();
-        // It may be gone by now.
-        let line = fs::read(path.join("cmdline")).unwrap_or_default();
-        let line = String::from_utf8_lossy(&line).into_owned();
-        if line.split('\0').any(|word| Path::new(word) == program) {
-            found.push(path);
-        }
-    }
-    Ok(found)
-}
-
 #[tokio::test]
 async fn a_copy_that_is_stopped_leaves_nothing_behind() -> Result<()> {
     let server = SeaweedFs::start().await?;
@@ -279,7 +264,7 @@ async fn a_copy_that_is_stopped_leaves_nothing_behind() -> Result<()> {
     let began = Instant::now();
     copy.stop().await;
     ensure!(
-        began.elapsed() < Duration::from_millis(1_100),
+        began.elapsed() < Duration::from_secs(2),
         "{:?}",
         began.elapsed()
     );

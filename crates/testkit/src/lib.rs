@@ -15,4 +15,4 @@ mod process;
 pub mod proxy;
 pub mod s3;
 
-pub use process::{Process, binary, eventually, free_port};
+pub use process::{Process, binary, eventually, free_port, running};

@@ -134,6 +134,24 @@ impl Drop for Process {
     }
 }
 
+/// Processes whose command line has `program` as one of its words, by their directories in `/proc`.
+///
+/// # Errors
+/// When `/proc` cannot be read.
+pub fn running(program: &Path) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc")? {
+        let path = entry?.path();
+        // It may be gone by now.
+        let line = std::fs::read(path.join("cmdline")).unwrap_or_default();
+        let line = String::from_utf8_lossy(&line).into_owned();
+        if line.split('\0').any(|word| Path::new(word) == program) {
+            found.push(path);
+        }
+    }
+    Ok(found)
+}
+
 /// Waits until `condition` gives a value, asking often; `what` names it when it never does.
 ///
 /// # Errors

@@ -1,16 +1,11 @@
 //! Backups whose files an rclone brings to the bucket.
 
-use std::{
-    fs,
-    os::unix::fs::symlink,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{os::unix::fs::symlink, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use futures::TryStreamExt as _;
 use serde_json::json;
-use testkit::{eventually, faults::Fault};
+use testkit::{eventually, faults::Fault, running};
 use tests::{Options, Shape, TableSpec, World};
 
 use crate::faults::Gate;
@@ -19,21 +14,6 @@ const LIMIT: Duration = Duration::from_secs(120);
 /// SSTables of the node; a chunk has 128.
 const SSTABLES: usize = 140;
 const UPLOADER: &str = "rc-1-uploader";
-
-/// Processes that have `program` in their command line, but for workers that are set to it.
-fn running(program: &Path) -> Result<Vec<PathBuf>> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir("/proc")? {
-        let path = entry?.path();
-        // It may be gone by now.
-        let line = fs::read(path.join("cmdline")).unwrap_or_default();
-        let line = String::from_utf8_lossy(&line).into_owned();
-        if line.split('\0').any(|word| Path::new(word) == program) {
-            found.push(path);
-        }
-    }
-    Ok(found)
-}
 
 #[tokio::test]
 async fn rclone_ends_with_its_uploader_and_the_next_one_goes_on() -> Result<()> {
@@ -98,7 +78,7 @@ async fn rclone_ends_with_its_uploader_and_the_next_one_goes_on() -> Result<()> 
     for uploader in world.find(UPLOADER) {
         uploader.kill();
     }
-    eventually("rclone to be gone", Duration::from_secs(2), async || {
+    eventually("rclone to be gone", Duration::from_secs(10), async || {
         let left = running(&program)?;
         ensure!(left.is_empty(), "{left:?}");
         Ok(())

@@ -182,9 +182,10 @@ impl Daemon {
         }
         let status = answer.status();
         let said: Result<Refusal, _> = answer.json().await;
-        Err(failed(
-            said.map_or_else(|_| status.to_string(), |said| said.error),
-        ))
+        Err(failed(said.map_or_else(
+            |_| status.to_string(),
+            |said| super::masked(&said.error),
+        )))
     }
 
     /// Calls a copy off, in the background.
@@ -238,6 +239,7 @@ impl Daemon {
 async fn listen(said: impl AsyncRead + Unpin, last: Arc<Mutex<String>>) {
     let mut lines = BufReader::new(said).lines();
     while let Ok(Some(line)) = lines.next_line().await {
+        let line = super::masked(&line);
         tracing::debug!(line, "rclone says");
         *last.lock().unwrap_or_else(PoisonError::into_inner) = line;
     }
