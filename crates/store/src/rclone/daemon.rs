@@ -19,7 +19,7 @@ use tokio::{
     io::{AsyncBufReadExt as _, AsyncRead, BufReader},
     process::{ChildStdin, Command},
     task::{AbortHandle, JoinSet},
-    time::{Instant, sleep},
+    time::{Instant, sleep, timeout},
 };
 
 use crate::{Error, RcloneSettings, error::chain, source::blocking};
@@ -60,9 +60,11 @@ pub(super) async fn version(settings: &RcloneSettings) -> Result<String, Error> 
     let said = Command::new(&settings.program)
         .arg("version")
         .stdin(Stdio::null())
-        .output()
-        .await
-        .map_err(|e| unusable(settings, &e.to_string()))?;
+        .kill_on_drop(true)
+        .output();
+    let said = timeout(ANSWER, said).await;
+    let said = said.map_err(|_| unusable(settings, "it does not answer `version`"))?;
+    let said = said.map_err(|e| unusable(settings, &e.to_string()))?;
     let text = String::from_utf8_lossy(&said.stdout);
     let first = text.lines().next().unwrap_or_default();
     match first.strip_prefix("rclone ") {
