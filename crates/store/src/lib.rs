@@ -1,4 +1,4 @@
-//! Objects in buckets: the only user of `aws-sdk-s3` and `opendal`.
+//! Objects in buckets: the only user of `aws-sdk-s3`, `opendal` and rclone.
 //!
 //! A [`Store`] is one bucket of S3 (or what speaks its protocol), Google Cloud Storage, Azure Blob
 //! Storage, or one directory of a local or mounted file system; [`Stores`] opens them and holds
@@ -8,7 +8,7 @@
 //! * An object is seen under its key whole or not at all, whatever dies when.
 //! * Storing a file reads it once, past the page cache if it is large, and leaves nothing of it there.
 //!   Its CRC-32 is computed on the way and, on S3, checked by the server with every request.
-//! * Buffers stay below `memory_mb` for the whole process, whatever the number and size of files, up
+//! * Buffers stay below `memory_mb` for the whole process (an [`Rclone`] is another one), whatever the number and size of files, up
 //!   to files whose parts are larger than that, of which there is one at a time; requests in flight
 //!   stay below `requests`.
 //! * Nothing waits for ever: connecting has 5 s, and a request in which nothing moves for 60 s to

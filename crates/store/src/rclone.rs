@@ -33,7 +33,9 @@ use uuid::Uuid;
 use self::daemon::Daemon;
 use crate::{Error, RcloneSettings, Settings, budget::Budget};
 
-/// How often a copy is looked at.
+/// How soon a copy is looked at for the first time; the pause is doubled each time.
+const FIRST_LOOK: Duration = Duration::from_millis(20);
+/// How often it is looked at later.
 const LOOK: Duration = Duration::from_millis(250);
 /// How long a copy that was told to stop may take to end.
 const STOP: Duration = Duration::from_secs(1);
@@ -77,7 +79,11 @@ pub struct Copy {
     job: u64,
     group: String,
     bytes: u64,
+    pause: Duration,
+    /// Whether there is nothing to call off any more.
     ended: bool,
+    /// What is still to be told.
+    end: Option<Step>,
 }
 
 /// How a copy gets on.
@@ -167,7 +173,9 @@ impl Rclone {
             job,
             group,
             bytes: 0,
+            pause: FIRST_LOOK,
             ended: false,
+            end: None,
         })
     }
 
@@ -190,7 +198,11 @@ impl Copy {
     /// # Errors
     /// [`Error::Rclone`] if it does not answer.
     pub async fn step(&mut self) -> Result<Step, Error> {
-        sleep(LOOK).await;
+        if let Some(end) = self.end.take() {
+            return Ok(end);
+        }
+        sleep(self.pause).await;
+        self.pause = (self.pause * 2).min(LOOK);
         self.daemon.limit(self.budget.rate().get()).await?;
         // In this order, so that the end's bytes are not missed.
         let status: Status = self
@@ -203,17 +215,15 @@ impl Copy {
         let more = bytes.saturating_sub(self.bytes);
         self.bytes = self.bytes.max(bytes);
         self.budget.counted().read_elsewhere(more);
-        if more > 0 || !status.finished {
-            // An end is looked for again.
-            return Ok(Step::Sent(more));
+        if status.finished {
+            self.ended = true;
+            self.end = Some(match status.success {
+                true => Step::Done,
+                false => Step::Failed(masked(&status.error)),
+            });
+            self.daemon.forget(&self.group).await;
         }
-        self.ended = true;
-        let _: Empty = self.daemon.call("core/stats-delete", &group).await?;
-        self.daemon.unlist(&self.group).await;
-        match status.success {
-            true => Ok(Step::Done),
-            false => Ok(Step::Failed(masked(&status.error))),
-        }
+        Ok(Step::Sent(more))
     }
 
     /// Calls it off, and waits a little for its end: what it has begun it takes back.

@@ -49,10 +49,14 @@ impl Uploader {
         let chunk: Chunk = parse(&chunk_key, &body)?;
         let _say = self.pacer.job(job.cluster, job.task, job.pace);
         let part = format!("{}.chunk-{}", job.node, job.chunk);
-        let class = job.storage_class.as_deref();
-        let attempt = format!("open {}", job.location);
-        let classed = self.stores.open_in(&job.location, class).await;
-        let classed = classed.map_err(Failure::store(attempt))?;
+        let classed = match job.storage_class.as_deref() {
+            None => store.clone(),
+            class => {
+                let attempt = format!("open {}", job.location);
+                let opened = self.stores.open_in(&job.location, class).await;
+                opened.map_err(Failure::store(attempt))?
+            }
+        };
         let work = Box::pin(self.store_files(&classed, job, &chunk, ctx));
         let receipt = telling(&self.queue, job.run, &part, &ctx.alive, &self.pacer, work).await?;
         let body = Bytes::from(receipt.to_json());

@@ -228,8 +228,12 @@ impl Daemon {
         Ok(path)
     }
 
-    /// Removes such a list. One that stays goes with the directory.
-    pub(super) async fn unlist(&self, group: &str) {
+    /// Has it forget a copy that has ended, and removes its list. What stays ends with it.
+    pub(super) async fn forget(&self, group: &str) {
+        let asked = super::Group { group };
+        if let Err(error) = self.call::<super::Empty>("core/stats-delete", &asked).await {
+            tracing::debug!(%error, "rclone goes on counting a copy that has ended");
+        }
         let path = self.dir.path().join(group);
         if let Err(error) = blocking(move || std::fs::remove_file(path)).await {
             tracing::debug!(%error, "a list of names stays until rclone ends");
