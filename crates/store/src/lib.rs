@@ -8,9 +8,9 @@
 //! * An object is seen under its key whole or not at all, whatever dies when.
 //! * Storing a file reads it once, past the page cache if it is large, and leaves nothing of it there.
 //!   Its CRC-32 is computed on the way and, on S3, checked by the server with every request.
-//! * Buffers stay below `memory_mb` for the whole process (an [`Rclone`] is another one), whatever the number and size of files, up
-//!   to files whose parts are larger than that, of which there is one at a time; requests in flight
-//!   stay below `requests`.
+//! * Buffers stay below `memory_mb` for the whole process (an [`Rclone`] is another one), whatever the
+//!   number and size of files, up to files whose parts are larger than that, of which there is one at a
+//!   time; requests in flight stay below `requests`.
 //! * Nothing waits for ever: connecting has 5 s, and a request in which nothing moves for 60 s to
 //!   2 min is given up (3 min as a whole, moving or not, when storing in GCS and Azure); after a
 //!   few tries that is [`Error::Unavailable`].
