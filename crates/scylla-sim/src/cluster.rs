@@ -15,6 +15,7 @@ use uuid::Uuid;
 use crate::admin;
 use crate::answer::Fail;
 use crate::config::Config;
+use crate::cql;
 use crate::error::Error;
 use crate::fault::Faults;
 use crate::load;
@@ -45,6 +46,10 @@ pub(crate) struct Sim {
     pub(crate) restores: Mutex<HashMap<Uuid, Arc<Running>>>,
     /// Build states of views other than `SUCCESS`, by keyspace and view.
     pub(crate) view_builds: Mutex<HashMap<(String, String), String>>,
+    /// When the last repair of a table's every replica began, seconds.
+    pub(crate) repaired: Mutex<HashMap<Uuid, i64>>,
+    /// What goes on between the CQL ports of all nodes.
+    pub(crate) cql: cql::Hub,
 }
 
 /// A table of the schema, looked up.
@@ -69,9 +74,22 @@ impl Sim {
         &self,
         change: impl FnOnce(&mut Model) -> Result<T, Error>,
     ) -> Result<T, Error> {
+        self.revise(change)
+    }
+
+    /// Changes the model and saves it; a change that fails changes nothing.
+    pub(crate) fn revise<T, E: From<Error>>(
+        &self,
+        change: impl FnOnce(&mut Model) -> Result<T, E>,
+    ) -> Result<T, E> {
         let mut model = self.model.write().expect("no panic while held");
-        let result = change(&mut model)?;
-        model.save(&self.config.dir)?;
+        let mut next = model.clone();
+        let result = change(&mut next)?;
+        next.save(&self.config.dir)?;
+        *model = next;
+        // Who owns what may have changed.
+        let mut placements = self.placements.lock().expect("no panic while held");
+        placements.clear();
         Ok(result)
     }
 
@@ -98,7 +116,7 @@ impl Sim {
         })
     }
 
-    /// Changes a table of the schema and forgets who owned its rows.
+    /// Changes a table of the schema.
     pub(crate) fn alter<T>(
         &self,
         keyspace: &str,
@@ -111,8 +129,6 @@ impl Sim {
                 .and_then(|ks| ks.tables.get_mut(name))
                 .ok_or_else(|| Error::settings(format!("no table `{keyspace}.{name}`")))?;
             let result = change(table);
-            let mut placements = self.placements.lock().expect("no panic while held");
-            placements.remove(&table.id);
             model.schema_version = Uuid::new_v4();
             Ok(result)
         })
@@ -187,16 +203,17 @@ impl Cluster {
         fs::create_dir_all(&config.dir).map_err(|e| Error::file("make", &config.dir, e))?;
         let saved = Model::load(&config.dir)?;
         let fresh = saved.is_none();
-        let (model, listeners) = server::bind(&config, saved).await?;
+        let (model, ports) = server::bind(&config, saved).await?;
         let api_port = model.api_port;
         let sim = Arc::new(assemble(config, model)?);
         if fresh {
             load::system_tables(&sim)?;
         }
         sim.model().save(&sim.config.dir)?;
-        for (node, listener) in sim.nodes.iter().zip(listeners) {
-            sim.doors.open(&sim, node, listener).await;
+        for (node, ports) in sim.nodes.iter().zip(ports) {
+            sim.doors.open(&sim, node, ports).await;
         }
+        cql::view::resume(&sim);
         let admin = admin::serve(&sim).await?;
         Ok(Self {
             sim,
@@ -270,7 +287,7 @@ fn assemble(mut config: Config, model: Model) -> Result<Sim, Error> {
     config.dir = fs::canonicalize(&config.dir).map_err(|e| Error::file("find", &config.dir, e))?;
     let mut nodes = Vec::new();
     for (index, member) in model.members.iter().enumerate() {
-        let node = Node::new(&config, index, member, model.api_port);
+        let node = Node::new(&config, index, member, (model.api_port, model.cql_port));
         for (name, keyspace) in &model.keyspaces {
             for (table_name, table) in &keyspace.tables {
                 node.open_table(name, table_name, table)
@@ -293,5 +310,7 @@ fn assemble(mut config: Config, model: Model) -> Result<Sim, Error> {
         started: Instant::now(),
         restores: Mutex::default(),
         view_builds: Mutex::default(),
+        repaired: Mutex::default(),
+        cql: cql::Hub::default(),
     })
 }

@@ -88,6 +88,9 @@ pub struct Config {
     pub wedge: bool,
     /// Object storage endpoints all nodes are configured with, by name.
     pub endpoints: BTreeMap<String, Endpoint>,
+    /// Whether clients of CQL have to log in: `PasswordAuthenticator` and `CassandraAuthorizer`. At first there is the
+    /// superuser `cassandra`, with that as password.
+    pub cql_auth: bool,
     /// Access key and secret for all S3 servers; none: requests go unsigned.
     pub s3_keys: Option<(String, String)>,
 }
@@ -113,6 +116,7 @@ impl Config {
             restore_tick: Duration::from_millis(100),
             wedge: false,
             endpoints: BTreeMap::new(),
+            cql_auth: false,
             s3_keys: None,
         }
     }

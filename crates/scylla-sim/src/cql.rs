@@ -1,31 +1,80 @@
-//! A node's port for CQL: as much of it as anybody may use without logging in.
+//! A node's port for CQL: the native protocol, version 4.
 //!
-//! Version 4 of the protocol. `OPTIONS` is answered with what is supported; everything else with the
-//! error that a server gives to a client that breaks the protocol, and the end of the connection.
+//! Statements are read by a parser of its own, run against the schema and rows that the REST API and
+//! the admin API know too, and refused in the server's words. Rows are written to and read from as many replicas
+//! as the consistency level asks for: a replica that lacks a row shows.
+//!
+//! Not here: lightweight transactions, counters, static columns, times to live, functions, compression, TLS. A write
+//! stores the whole row, with what live replicas held of it before, and one timestamp for all its cells.
 
-use std::io;
-use std::sync::Arc;
+mod ast;
+mod change;
+mod connection;
+mod coordinate;
+pub(crate) mod describe;
+pub(crate) mod fail;
+mod parse;
+pub(crate) mod prepare;
+mod role;
+mod row;
+mod select;
+mod session;
+mod system;
+mod table;
+mod token;
+pub(crate) mod types;
+mod value;
+pub(crate) mod view;
+mod wire;
+mod write;
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::broadcast;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::node::{Health, Node};
+use crate::cluster::Sim;
+use crate::node::Node;
+use session::Change;
 
-/// Bytes a request may have.
-const BODY: u32 = 256 << 20;
-/// Bytes of a frame's header.
-const HEADER: usize = 9;
-/// The version of requests; answers have the highest bit set as well.
-const VERSION: u8 = 4;
-const OPTIONS: u8 = 5;
-const SUPPORTED: u8 = 6;
-const ERROR: u8 = 0;
-/// The error for what the protocol does not allow.
-const PROTOCOL_ERROR: u32 = 0x000A;
+/// Changes of the schema a slow client may be behind before it misses some.
+const BEHIND: usize = 1024;
 
-pub(crate) async fn serve(node: Arc<Node>, listener: TcpListener, stop: CancellationToken) {
+/// What goes on between the CQL ports of all nodes.
+#[derive(Debug)]
+pub(crate) struct Hub {
+    changes: broadcast::Sender<Change>,
+    /// How long a new view or index waits before it is filled.
+    pub(crate) build_delay: Mutex<Duration>,
+}
+
+impl Default for Hub {
+    fn default() -> Self {
+        Self {
+            changes: broadcast::Sender::new(BEHIND),
+            build_delay: Mutex::default(),
+        }
+    }
+}
+
+impl Hub {
+    /// Tells all clients that registered for it.
+    fn announce(&self, change: &Change) {
+        // Nobody may be listening.
+        let _ = self.changes.send(change.clone());
+    }
+}
+
+/// Serves clients until `stop`.
+pub(crate) async fn serve(
+    sim: Arc<Sim>,
+    node: Arc<Node>,
+    listener: TcpListener,
+    stop: CancellationToken,
+) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
@@ -33,75 +82,10 @@ pub(crate) async fn serve(node: Arc<Node>, listener: TcpListener, stop: Cancella
             Some(_) = connections.join_next() => {}
             accepted = listener.accept() => {
                 let Ok((stream, _)) = accepted else { continue };
-                let node = Arc::clone(&node);
-                connections.spawn(async move { drop(converse(&node, stream).await) });
+                let _ = stream.set_nodelay(true);
+                let (sim, node) = (Arc::clone(&sim), Arc::clone(&node));
+                connections.spawn(async move { drop(connection::converse(sim, node, stream).await) });
             }
         }
     }
-}
-
-async fn converse(node: &Node, mut stream: TcpStream) -> io::Result<()> {
-    let mut health = node.health.subscribe();
-    loop {
-        let mut header = [0; HEADER];
-        stream.read_exact(&mut header).await?;
-        let [version, _, high, low, kind, length @ ..] = header;
-        let length = u32::from_be_bytes(length);
-        if length > BODY {
-            return Ok(());
-        }
-        tokio::io::copy(
-            &mut (&mut stream).take(length.into()),
-            &mut tokio::io::sink(),
-        )
-        .await?;
-        // The sender lives in the node, so this ends only when it no longer hangs.
-        let _ = health.wait_for(|health| *health != Health::Hung).await;
-        if version == VERSION && kind == OPTIONS {
-            let body = multimap(&[
-                ("CQL_VERSION", &["3.3.1"]),
-                ("COMPRESSION", &["lz4", "snappy"]),
-            ]);
-            stream
-                .write_all(&frame(high, low, SUPPORTED, &body))
-                .await?;
-        } else {
-            let mut body = PROTOCOL_ERROR.to_be_bytes().to_vec();
-            body.extend(text("this request is not simulated"));
-            return stream.write_all(&frame(high, low, ERROR, &body)).await;
-        }
-    }
-}
-
-fn frame(high: u8, low: u8, kind: u8, body: &[u8]) -> Vec<u8> {
-    let mut frame = vec![0x80 | VERSION, 0, high, low, kind];
-    let length = u32::try_from(body.len()).expect("bodies here are short");
-    frame.extend(length.to_be_bytes());
-    frame.extend(body);
-    frame
-}
-
-/// A `[string multimap]` of the protocol.
-fn multimap(entries: &[(&str, &[&str])]) -> Vec<u8> {
-    let mut bytes = count(entries.len()).to_vec();
-    for (key, values) in entries {
-        bytes.extend(text(key));
-        bytes.extend(count(values.len()));
-        bytes.extend(values.iter().flat_map(|value| text(value)));
-    }
-    bytes
-}
-
-/// A `[string]` of the protocol.
-fn text(text: &str) -> Vec<u8> {
-    let mut bytes = count(text.len()).to_vec();
-    bytes.extend(text.as_bytes());
-    bytes
-}
-
-/// A `[short]` of the protocol.
-fn count(of: usize) -> [u8; 2] {
-    u16::try_from(of)
-        .expect("texts here are short")
-        .to_be_bytes()
 }

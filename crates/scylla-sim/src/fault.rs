@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+/// The method by which rules for statements of CQL are told from those for the REST API.
+pub(crate) const CQL: &str = "CQL";
+
 /// When a fault strikes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -42,13 +45,13 @@ pub(crate) struct Rule {
     /// Number or address; none: any.
     #[serde(default)]
     pub(crate) node: Option<String>,
-    /// None: any.
+    /// None: any but [`CQL`].
     #[serde(default)]
     method: Option<String>,
     /// How the path begins.
     #[serde(default)]
     path: String,
-    /// Text the query string contains.
+    /// Text the query string, or the CQL statement, contains.
     #[serde(default)]
     query: String,
     /// Requests to let pass first.
@@ -109,10 +112,10 @@ impl Faults {
         let mut strike = Strike::default();
         for (rule, index) in &mut self.rules().1 {
             let matches = (*index == node || *index == usize::MAX)
-                && rule
-                    .method
-                    .as_ref()
-                    .is_none_or(|m| m.eq_ignore_ascii_case(method))
+                && match &rule.method {
+                    None => method != CQL,
+                    Some(wanted) => wanted.eq_ignore_ascii_case(method),
+                }
                 && path.starts_with(&rule.path)
                 && query.contains(&rule.query);
             if !matches || rule.times == Some(0) {

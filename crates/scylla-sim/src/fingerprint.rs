@@ -57,19 +57,24 @@ pub(crate) fn of(sim: &Sim, target: &Target, deep: bool) -> Fingerprint {
         };
         let rows = replica.rows();
         let live: Vec<_> = replica.live().clone();
+        let live_rows = rows.iter().filter(|row| !row.traits.dead).count();
         let owned = rows
             .iter()
+            .filter(|row| !row.traits.dead)
             .filter(|row| target.placement.owns(node.index, row.token))
             .count();
         print.nodes.push(Part {
             address: node.member.address,
-            rows: rows.len() as u64,
+            rows: live_rows as u64,
             owned: owned as u64,
-            hash: hex(rows.iter().map(Entry::fingerprint)),
+            hash: hex(rows
+                .iter()
+                .filter(|row| !row.traits.dead)
+                .map(Entry::fingerprint)),
             sstables: live.len(),
             disk_bytes: replica.disk_bytes(),
         });
-        print.extra += (rows.len() - owned) as u64;
+        print.extra += (live_rows - owned) as u64;
         all.extend(rows.into_iter().map(|row| (row, node.index)));
         if deep {
             let broken = |name| reader::open(&replica.dir, name, Check::Full).is_err();
@@ -90,6 +95,10 @@ fn compare(print: &mut Fingerprint, mut all: Vec<(Entry, usize)>, target: &Targe
     let mut newest = Vec::new();
     for versions in all.chunk_by(|(a, _), (b, _)| a.same_key(b)) {
         let (first, _) = versions[0];
+        if first.traits.dead {
+            print.missing += undead(versions, target);
+            continue;
+        }
         newest.push(first);
         print.value_bytes += u64::from(first.value_len);
         let placement = &target.placement;
@@ -103,6 +112,17 @@ fn compare(print: &mut Fingerprint, mut all: Vec<(Entry, usize)>, target: &Targe
     }
     print.rows = newest.len() as u64;
     print.table = hex(newest.iter().map(Entry::fingerprint));
+}
+
+/// Owners that still show a row whose newest version is a tombstone.
+fn undead(versions: &[(Entry, usize)], target: &Target) -> u64 {
+    let shows = |(entry, node): &&(Entry, usize)| {
+        let newest = versions.iter().find(|(_, at)| at == node);
+        !entry.traits.dead
+            && newest.is_some_and(|(newest, _)| newest == entry)
+            && target.placement.owns(*node, entry.token)
+    };
+    versions.iter().filter(shows).count() as u64
 }
 
 fn hex(fingerprints: impl Iterator<Item = u64>) -> String {

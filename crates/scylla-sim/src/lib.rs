@@ -1,4 +1,4 @@
-//! A simulated ScyllaDB cluster: the REST API of every node, real files on disk, no database.
+//! A simulated ScyllaDB cluster: the REST API and CQL of every node, real files on disk, no database.
 //!
 //! All nodes live in one process, each on its own loopback address and the same port. Their data
 //! directories are laid out as ScyllaDB lays out its own, with hard-linked snapshots and SSTables
@@ -40,6 +40,10 @@
 //!   `pre-drop-<ms>` snapshots unless `snapshot=false`.
 //! * `POST /tables/{keyspace}/{table}/truncate?snapshot=true` → `{}`, leaving a `<ms>-<table>` snapshot.
 //! * `POST /views/{keyspace}/{view}` `{"status": "STARTED"|"SUCCESS"|"UNKNOWN"}`: the answer of `view_build_statuses`.
+//! * `PUT /views` `{"build_ms": n}`: how long coming views and indexes, made through CQL, wait before they are built.
+//!
+//! Tables made here are `key blob PRIMARY KEY, value blob`; views and indexes made here hold what is loaded into them
+//! and follow no table: those made through CQL do.
 //!
 //! ## Data
 //! * `POST /load` `{"keyspace", "table", "rows" | "bytes", "sstables"?: 1, "seed"?: 0, "from"?: 0, "min_value"?: 1024, "max_value"?: 1024, "stamp"?}`
@@ -50,7 +54,8 @@
 //!   rows of the same seed and number and inserts others. Memtables are flushed by snapshots, `flush`, or at 16 MiB.
 //! * `POST /flush` `{"keyspace"?, "table"?, "node"?}` → `{}`.
 //! * `POST /compact` `{"keyspace"?, "table"?, "node"?, "sstables"?}` → `{"merged"}`: merges that many (default and most: 200)
-//!   SSTables of each table, or tablet, into a new one and deletes the old files. Nothing compacts by itself.
+//!   SSTables of each table, or tablet, into a new one and deletes the old files. Nothing compacts by itself. Tombstones
+//!   that the table's `tombstone_gc` allows are forgotten, even when older versions of their rows come back later.
 //! * `POST /corrupt` `{"node", "keyspace", "table", "sstable"?: 0, "component"?: "Data.db", "from_end"?: 1}` → `{"path"}`:
 //!   flips a bit in place, so in linked snapshots too; checksums stay as they are.
 //! * `GET /fingerprint?keyspace=&table=&deep=false` → a list, one element per table (system tables only when named):
@@ -74,7 +79,8 @@
 //!   "when"?: "before"|"after", "action"}` → `{"id"}`; `path` is how the path begins, `query` a text the query
 //!   contains; without `times` it strikes for ever. Actions: `{"kind": "delay", "ms"}`, `{"kind": "status", "status",
 //!   "message"}`, `{"kind": "reset"}` (connection closed without answer), `{"kind": "hang"}`. `after` means that the
-//!   request has had its effect. `GET /faults` lists, `DELETE /faults` and `DELETE /faults/{id}` remove.
+//!   request has had its effect. With `"method": "CQL"` it strikes statements that contain the text `query`; `status` is
+//!   then an error code of the protocol (0x1001 overloaded, 0x1100 write timeout…). `GET /faults` lists, `DELETE /faults` and `DELETE /faults/{id}` remove.
 //! * `POST /nodes/{node}/down` (refuses connections), `/hang` (accepts, never answers), `/up` (undoes both).
 //!   Other nodes list it as down; a hung one is `UNREACHABLE` in `schema_versions`.
 //! * `POST /nodes/{node}/restart` `{"boot_ms"?: 0, "stage"?}`: forgets tasks, switches and refreshes; while it boots, routes
@@ -92,7 +98,7 @@
 //!
 //! # REST API
 //! What backups and restores use: identity, topology, keyspaces and tables, snapshots, flush, compaction and
-//! balancing switches, repair (succeeds at once, changes nothing), task manager, refresh, configuration, native
+//! balancing switches, repair (done when it is answered: all live replicas get the newest rows), task manager, refresh, configuration, native
 //! backup and restore, tablet-aware restore. The object store of these is a directory (`--endpoint name=/dir`; a bucket is a folder
 //! that has to exist) or an S3 server that takes unsigned requests (`--endpoint http://host:port`).
 //!
@@ -102,10 +108,19 @@
 //! not. SSTables that a replica has already (by their id) are left out. All replicas have to be in the called
 //! node's datacenter and up.
 //!
+//! # CQL
+//! Version 4 of the protocol on `native_transport_port`, the same on all nodes; no compression, no TLS. With
+//! [`Config::cql_auth`] (`--cql-auth`) clients log in and need rights. The schema, `DESCRIBE` and `system_schema` are as of a
+//! server of 2026; rows are read from and written to as many live replicas as the consistency level asks for. Materialized
+//! views and indexes follow what is written, and what load-and-stream brings; SSTables that are taken over as they are
+//! (refresh without load-and-stream, tablet-aware restore) do not reach them. A write stores its row whole, with one timestamp for all
+//! cells. Tokens are the simulator's own. Refused: lightweight transactions, counters, static columns, times to live,
+//! functions, changes of parts of collections, custom indexes.
+//!
 //! # Not here
-//! CQL, authentication, metrics but those of the coordinator's latency and the reactors' load. Cluster-wide snapshots and backups (`tablets/snapshots`, `tablets/backup`)
+//! Metrics but those of the coordinator's latency and the reactors' load. Cluster-wide snapshots and backups (`tablets/snapshots`, `tablets/backup`)
 //! answer 404, as older versions do. The incremental backups switch is
-//! only remembered. Tablets do not move, and split or merge only for `tablets/restore`; views are never built from their base tables.
+//! only remembered. Tablets do not move, and split or merge only for `tablets/restore`; nodes that were down get no hints.
 
 mod admin;
 mod answer;
@@ -122,8 +137,11 @@ mod metrics;
 mod native;
 mod node;
 mod record;
+mod repair;
 mod replica;
 mod rest;
+mod retire;
+mod roles;
 mod rows;
 mod schema;
 mod server;

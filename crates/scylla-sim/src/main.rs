@@ -64,6 +64,9 @@ struct Options {
     /// Let load-and-stream with `skip_cleanup` block its shard until restart
     #[arg(long)]
     wedge: bool,
+    /// Clients of CQL have to log in, at first as cassandra with password cassandra
+    #[arg(long)]
+    cql_auth: bool,
     /// Object storage endpoint: `name=/directory`, or the URL of an S3 server, for which
     /// AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY of the environment hold as for a node
     #[arg(long = "endpoint")]
@@ -111,6 +114,7 @@ impl Options {
         config.unlink_delay = Duration::from_millis(self.unlink_delay_ms);
         config.restore_tick = Duration::from_millis(self.restore_tick_ms);
         config.wedge = self.wedge;
+        config.cql_auth = self.cql_auth;
         if let Some(release) = self.release {
             config.release = release;
         }

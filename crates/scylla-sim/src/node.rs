@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::config::{Config, Endpoint};
+use crate::cql::prepare::Prepared;
 use crate::metrics::Traffic;
 use crate::native::Trouble;
 use crate::replica::{Origin, Replica};
@@ -61,6 +62,8 @@ pub(crate) struct Node {
     pub(crate) traffic: Mutex<Traffic>,
     /// What awaits coming native tasks.
     pub(crate) trouble: Mutex<Vec<Trouble>>,
+    /// Statements that clients prepared, by id.
+    pub(crate) prepared: Mutex<HashMap<Vec<u8>, Arc<Prepared>>>,
 }
 
 /// What a restart forgets.
@@ -81,12 +84,12 @@ pub(crate) struct Volatile {
 }
 
 impl Node {
-    pub(crate) fn new(config: &Config, index: usize, member: &Member, api_port: u16) -> Self {
+    pub(crate) fn new(config: &Config, index: usize, member: &Member, ports: (u16, u16)) -> Self {
         let data = config.dir.join(format!("node-{}", index + 1)).join("data");
         Self {
             index,
             generations: Arc::new(Generations::new(config.ids, member.host_id)),
-            config: Mutex::new(settings(config, member, api_port, &data)),
+            config: Mutex::new(settings(config, member, ports, &data)),
             member: member.clone(),
             data,
             health: watch::Sender::new(Health::Up),
@@ -109,6 +112,7 @@ impl Node {
             disk_full: Mutex::new(0),
             traffic: Mutex::new(Traffic::new()),
             trouble: Mutex::default(),
+            prepared: Mutex::default(),
         }
     }
 
@@ -179,6 +183,7 @@ impl Node {
             ..Volatile::default()
         };
         self.tasks.clear();
+        self.prepared.lock().expect("no panic while held").clear();
         *self.mode.lock().expect("no panic while held") = "NORMAL".into();
         for replica in self.replicas.read().expect("no panic while held").values() {
             replica.restart();
@@ -190,7 +195,7 @@ impl Node {
 fn settings(
     config: &Config,
     member: &Member,
-    api_port: u16,
+    (api_port, cql_port): (u16, u16),
     data: &std::path::Path,
 ) -> BTreeMap<String, Value> {
     let address = member.address.to_string();
@@ -209,7 +214,7 @@ fn settings(
         "broadcast_rpc_address": address,
         "rpc_address": address,
         "listen_address": address,
-        "native_transport_port": 0,
+        "native_transport_port": cql_port,
         "prometheus_port": 0,
         "prometheus_address": address,
         "api_port": api_port,

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use uuid::Uuid;
 
+use crate::repair::Purge;
 use crate::sstable::frame::Entry;
 use crate::sstable::name::Generations;
 use crate::sstable::reader::{self, Check};
@@ -153,10 +154,16 @@ impl Replica {
         Ok(())
     }
 
-    /// Merges up to `most` live SSTables (of each tablet) into one and deletes the old files.
+    /// Merges up to `most` live SSTables (of each tablet) into one and deletes the old files. Tombstones that
+    /// `purge` allows are forgotten, unless something else here has the row.
     ///
     /// Returns how many SSTables were merged.
-    pub(crate) fn compact(&self, placement: &Placement, most: usize) -> io::Result<usize> {
+    pub(crate) fn compact(
+        &self,
+        placement: &Placement,
+        most: usize,
+        purge: Purge,
+    ) -> io::Result<usize> {
         let mut by_tablet = std::collections::BTreeMap::<usize, Vec<Arc<SsTable>>>::new();
         let mut live = self.live();
         for table in live.iter() {
@@ -172,18 +179,57 @@ impl Replica {
             if group.len() < 2 && most != usize::MAX {
                 continue;
             }
-            let mut writer = self.writer()?;
-            let tables = group
+            let others: Vec<_> = live
                 .iter()
-                .map(|table| (self.dir.as_path(), table.as_ref()));
-            merge::newest(tables, |entry, key, value| writer.push(entry, key, value))?;
-            let new = writer.finish()?;
+                .filter(|table| !group.iter().any(|old| Arc::ptr_eq(old, table)))
+                .cloned()
+                .collect();
+            let new = self.merge(&group, &others, purge)?;
             live.retain(|table| !group.iter().any(|old| Arc::ptr_eq(old, table)));
-            live.push(Arc::new(new));
+            live.extend(new.map(Arc::new));
             group.iter().try_for_each(|old| old.unlink(&self.dir))?;
             merged += group.len();
         }
         Ok(merged)
+    }
+
+    /// One new SSTable of `group`; none when nothing is left.
+    fn merge(
+        &self,
+        group: &[Arc<SsTable>],
+        others: &[Arc<SsTable>],
+        purge: Purge,
+    ) -> io::Result<Option<SsTable>> {
+        let mut writer = None;
+        let tables = group
+            .iter()
+            .map(|table| (self.dir.as_path(), table.as_ref()));
+        merge::newest(tables, |entry, key, value| {
+            if entry.traits.dead && purge.allows(value) && !self.elsewhere(others, &entry) {
+                return Ok(());
+            }
+            if writer.is_none() {
+                writer = Some(self.writer()?);
+            }
+            writer
+                .as_mut()
+                .map_or(Ok(()), |writer| writer.push(entry, key, value))
+        })?;
+        writer.map(Writer::finish).transpose()
+    }
+
+    /// Whether any of `others` or the memtable has a version of the row.
+    fn elsewhere(&self, others: &[Arc<SsTable>], entry: &Entry) -> bool {
+        let stored = |table: &Arc<SsTable>| {
+            let start = table
+                .entries
+                .partition_point(|other| other.token < entry.token);
+            let near = table.entries[start..].iter();
+            near.take_while(|other| other.token == entry.token)
+                .any(|other| other.same_key(entry))
+        };
+        let fresh = |row: &Fresh| row.entry.same_key(entry);
+        others.iter().any(stored) || self.memtable().iter().any(fresh)
     }
 
     /// Takes SSTables out and deletes their files.
@@ -198,6 +244,61 @@ impl Replica {
         self.memtable().clear();
         let gone = std::mem::take(&mut *self.live());
         gone.iter().try_for_each(|table| table.unlink(&self.dir))
+    }
+
+    /// The newest versions here of the rows with tokens of `range`, with their values: at least `want` of
+    /// them if there are so many, and whole partitions. Also how far they go.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    pub(crate) fn scan(&self, range: (i64, i64), want: usize) -> io::Result<(Vec<Fresh>, i64)> {
+        // While held no file goes away.
+        let live = self.live();
+        let memtable: Vec<Fresh> = {
+            let memtable = self.memtable();
+            let inside = memtable.iter();
+            let inside = inside.filter(|row| (range.0..=range.1).contains(&row.entry.token));
+            inside.cloned().collect()
+        };
+        let mut far = range.1;
+        for table in live.iter() {
+            let start = table.entries.partition_point(|entry| entry.token < range.0);
+            if let Some(last) = table.entries.get(start.saturating_add(want)) {
+                far = far.min(last.token);
+            }
+        }
+        let mut found: Vec<(Entry, Option<usize>, usize)> = Vec::new();
+        for (at, table) in live.iter().enumerate() {
+            let start = table.entries.partition_point(|entry| entry.token < range.0);
+            let inside = table.entries[start..].iter();
+            let inside = inside.take_while(|entry| entry.token <= far);
+            found.extend(inside.map(|entry| (*entry, Some(at), 0)));
+        }
+        let fresh = memtable.iter().enumerate();
+        let fresh = fresh.filter(|(_, row)| row.entry.token <= far);
+        found.extend(fresh.map(|(at, row)| (row.entry, None, at)));
+        found.sort_unstable_by_key(|(entry, ..)| entry.order());
+        found.dedup_by(|(later, ..), (kept, ..)| later.same_key(kept));
+        let mut files: Vec<Option<fs::File>> = live.iter().map(|_| None).collect();
+        let mut rows = Vec::with_capacity(found.len());
+        let mut buffer = Vec::new();
+        for (entry, table, at) in found {
+            let Some(table) = table else {
+                rows.push(memtable[at].clone());
+                continue;
+            };
+            let file = match &mut files[table] {
+                Some(file) => file,
+                unopened => {
+                    let path = self.dir.join(live[table].name.file("Data.db"));
+                    unopened.insert(fs::File::open(path)?)
+                }
+            };
+            let value = entry.read(file, &mut buffer)?;
+            let (key, value) = (buffer[..value].to_vec(), buffer[value..].to_vec());
+            rows.push(Fresh { entry, key, value });
+        }
+        Ok((rows, far))
     }
 
     /// The newest version of every row here, by token.

@@ -1,5 +1,8 @@
 //! Keyspaces and tables, and the file in which a cluster remembers them.
 
+pub(crate) mod definition;
+pub(crate) mod options;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
@@ -7,8 +10,11 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::cql::types::Udts;
 use crate::error::Error;
+use crate::roles::Access;
 use crate::topology::{self, Member, Placement, Replication};
+use definition::Definition;
 
 /// What a table is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +40,8 @@ pub(crate) struct Table {
     /// `min_tablet_count` and `max_tablet_count`, which are always the same here.
     #[serde(default)]
     pub(crate) hint: Option<usize>,
+    #[serde(default)]
+    pub(crate) definition: Definition,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -45,6 +53,42 @@ pub(crate) struct Keyspace {
     /// Not a user's.
     pub(crate) system: bool,
     pub(crate) tables: BTreeMap<String, Table>,
+    /// `SimpleStrategy`: its factor is in `replication` under `replication_factor`.
+    #[serde(default)]
+    pub(crate) simple: bool,
+    #[serde(default = "yes")]
+    pub(crate) durable_writes: bool,
+    /// Tablets of tables that do not say.
+    #[serde(default)]
+    pub(crate) initial: Option<usize>,
+    #[serde(default)]
+    pub(crate) types: Udts,
+}
+
+fn yes() -> bool {
+    true
+}
+
+impl Keyspace {
+    /// One without tables.
+    pub(crate) fn new(replication: Replication, tablets: bool) -> Self {
+        Self {
+            replication,
+            tablets,
+            local: false,
+            system: false,
+            tables: BTreeMap::new(),
+            simple: false,
+            durable_writes: true,
+            initial: None,
+            types: Udts::new(),
+        }
+    }
+
+    /// Replicas of each row in all datacenters.
+    pub(crate) fn factor(&self) -> usize {
+        self.replication.values().sum()
+    }
 }
 
 /// All a cluster knows of itself besides its rows.
@@ -52,11 +96,17 @@ pub(crate) struct Keyspace {
 pub(crate) struct Model {
     pub(crate) cluster_name: String,
     pub(crate) api_port: u16,
+    /// 0: not yet known.
+    #[serde(default)]
+    pub(crate) cql_port: u16,
     pub(crate) members: Vec<Member>,
     pub(crate) keyspaces: BTreeMap<String, Keyspace>,
     pub(crate) schema_version: Uuid,
     /// Of tablets; survives restarts, as in the real thing.
     pub(crate) balancing: bool,
+    /// Roles, rights and service levels.
+    #[serde(default)]
+    pub(crate) access: Access,
 }
 
 /// Keyspaces every cluster has: name, whether local, tables.
@@ -85,6 +135,7 @@ impl Model {
                     compressed: false,
                     tablets: Vec::new(),
                     hint: None,
+                    definition: Definition::default(),
                 };
                 ((*table).to_owned(), table_)
             });
@@ -92,21 +143,22 @@ impl Model {
             keyspaces.insert(
                 (*name).to_owned(),
                 Keyspace {
-                    replication,
-                    tablets: false,
                     local: *local,
                     system: true,
                     tables,
+                    ..Keyspace::new(replication, false)
                 },
             );
         }
         Self {
             cluster_name: cluster_name.to_owned(),
             api_port,
+            cql_port: 0,
             members,
             keyspaces,
             schema_version: Uuid::new_v4(),
             balancing: true,
+            access: Access::default(),
         }
     }
 
@@ -142,6 +194,8 @@ impl Model {
             Placement::local()
         } else if keyspace.tablets {
             Placement::tablets(&table.tablets)
+        } else if keyspace.simple {
+            Placement::simple(&self.members, keyspace.factor())
         } else {
             Placement::vnodes(&self.members, &keyspace.replication)
         }
@@ -175,7 +229,7 @@ impl Model {
             topology::place_tablets(
                 &self.members,
                 &ks.replication,
-                wanted.tablets.unwrap_or(TABLETS),
+                wanted.tablets.or(ks.initial).unwrap_or(TABLETS),
             )?
         } else {
             Vec::new()
@@ -186,8 +240,15 @@ impl Model {
             kind,
             base,
             compressed,
+            mut definition,
             ..
         } = wanted;
+        if !definition.options.is_set("tombstone_gc") {
+            let repair = ks.tablets && ks.factor() > 1;
+            definition
+                .options
+                .set_gc(if repair { "repair" } else { "timeout" });
+        }
         let ks = self.keyspaces.get_mut(keyspace).expect("just looked up");
         ks.tables.insert(
             name.to_owned(),
@@ -198,6 +259,7 @@ impl Model {
                 compressed,
                 tablets,
                 hint,
+                definition,
             },
         );
         self.schema_version = Uuid::new_v4();
@@ -211,8 +273,9 @@ pub(crate) struct NewTable {
     pub(crate) kind: Kind,
     pub(crate) base: Option<String>,
     pub(crate) compressed: bool,
-    /// None: [`TABLETS`], without a hint.
+    /// None: as the keyspace says or [`TABLETS`], without a hint.
     pub(crate) tablets: Option<usize>,
+    pub(crate) definition: Definition,
 }
 
 /// Tablets of a table that does not say.
@@ -232,25 +295,87 @@ fn rand_lsb() -> u64 {
     low
 }
 
-/// What `schema.cql` in a snapshot says.
-pub(crate) fn cql(keyspace: &str, name: &str, table: &Table) -> String {
-    let full = format!("{keyspace}.{name}");
-    let base = table.base.as_deref().unwrap_or_default();
-    match table.kind {
-        Kind::Table => format!(
-            "CREATE TABLE {full} (\n    key blob,\n    value blob,\n    PRIMARY KEY (key)\n) WITH ID = {}\n    AND tombstone_gc = {{'mode': 'timeout', 'propagation_delay_in_seconds': '3600'}};\n",
-            table.id
-        ),
-        Kind::View => format!(
-            "CREATE MATERIALIZED VIEW {full} AS\n    SELECT *\n    FROM {keyspace}.{base}\n    WHERE key IS NOT null AND value IS NOT null\n    PRIMARY KEY (value, key);\n"
-        ),
-        Kind::Index => {
-            format!(
-                "CREATE INDEX {} ON {keyspace}.{base}(value);\n",
-                logical_index(name)
-            )
-        }
+/// Words that are no names unless quoted.
+const RESERVED: &[&str] = &[
+    "add",
+    "allow",
+    "alter",
+    "and",
+    "apply",
+    "asc",
+    "authorize",
+    "batch",
+    "begin",
+    "by",
+    "cast",
+    "columnfamily",
+    "create",
+    "default",
+    "delete",
+    "desc",
+    "describe",
+    "drop",
+    "entries",
+    "execute",
+    "from",
+    "full",
+    "grant",
+    "if",
+    "in",
+    "index",
+    "infinity",
+    "insert",
+    "into",
+    "is",
+    "keyspace",
+    "limit",
+    "mbean",
+    "mbeans",
+    "materialized",
+    "modify",
+    "nan",
+    "norecursive",
+    "not",
+    "null",
+    "of",
+    "on",
+    "or",
+    "order",
+    "primary",
+    "rename",
+    "replace",
+    "revoke",
+    "schema",
+    "select",
+    "set",
+    "table",
+    "to",
+    "token",
+    "truncate",
+    "unlogged",
+    "unset",
+    "update",
+    "use",
+    "using",
+    "view",
+    "where",
+    "with",
+];
+
+pub(crate) fn reserved(word: &str) -> bool {
+    RESERVED.contains(&word)
+}
+
+/// A name as it is written in a statement: in double quotes if it has to be.
+pub(crate) fn name(name: &str) -> String {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+    if name.starts_with(|c: char| c.is_ascii_lowercase())
+        && name.chars().all(plain)
+        && !reserved(name)
+    {
+        return name.to_owned();
     }
+    format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 /// The index's name as users know it, from that of its backing table.

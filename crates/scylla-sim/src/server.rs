@@ -37,11 +37,14 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// Bytes a request's body may have.
 const BODY: usize = 64 << 20;
 
+/// A node's ports: those of the REST API and of CQL.
+pub(crate) type Ports = (StdListener, StdListener);
+
 /// Finds addresses for all nodes and listens on them; they are in the returned model.
 pub(crate) async fn bind(
     config: &Config,
     saved: Option<Model>,
-) -> Result<(Model, Vec<StdListener>), Error> {
+) -> Result<(Model, Vec<Ports>), Error> {
     let (mut model, base) = match saved {
         Some(model) => {
             let first = model.members.first().map(|member| member.address);
@@ -67,13 +70,17 @@ pub(crate) async fn bind(
     for _ in 0..TRIES {
         let fixed = base.is_some();
         let base = base.unwrap_or_else(random_block);
-        match listen(base, model.members.len(), port) {
-            Ok((port, listeners)) => {
+        let count = model.members.len();
+        let both = listen(base, count, port)
+            .and_then(|rest| Ok((rest, listen(base, count, model.cql_port)?)));
+        match both {
+            Ok(((port, rest), (cql_port, cql))) => {
                 for (number, member) in model.members.iter_mut().enumerate() {
                     member.address = topology::address(base, number);
                 }
                 model.api_port = port;
-                return Ok((model, listeners));
+                model.cql_port = cql_port;
+                return Ok((model, rest.into_iter().zip(cql).collect()));
             }
             Err(e) => last = Some((base, e)),
         }
@@ -124,21 +131,24 @@ impl Doors {
         }
     }
 
-    /// Serves `node` on `listener`.
-    pub(crate) async fn open(&self, sim: &Arc<Sim>, node: &Arc<Node>, listener: StdListener) {
-        let listener = TcpListener::from_std(listener).expect("we are inside the runtime");
+    /// Serves `node` on its ports.
+    pub(crate) async fn open(&self, sim: &Arc<Sim>, node: &Arc<Node>, (rest, cql): Ports) {
+        let inside = |port| TcpListener::from_std(port).expect("we are inside the runtime");
         let stop = sim.stop.child_token();
-        let rest = serve(Arc::clone(sim), Arc::clone(node), listener, stop.clone());
-        let cql = bind_port(node, "native_transport_port")
-            .await
-            .map(|port| cql::serve(Arc::clone(node), port, stop.clone()));
+        let rest = serve(
+            Arc::clone(sim),
+            Arc::clone(node),
+            inside(rest),
+            stop.clone(),
+        );
+        let cql = cql::serve(Arc::clone(sim), Arc::clone(node), inside(cql), stop.clone());
         let metrics = bind_port(node, "prometheus_port")
             .await
             .map(|port| metrics::serve(Arc::clone(node), port, stop.clone()));
         let door = Door {
             stop,
             server: sim.tracker.spawn(async {
-                tokio::join!(rest, OptionFuture::from(cql), OptionFuture::from(metrics));
+                tokio::join!(rest, cql, OptionFuture::from(metrics));
             }),
         };
         *self.doors[node.index].lock().await = Some(door);
@@ -163,19 +173,23 @@ impl Doors {
         if self.doors[node.index].lock().await.is_some() {
             return Ok(());
         }
-        let address = SocketAddr::from((node.member.address, sim.model().api_port));
-        let failed = |source| Error::Listen {
-            address: address.to_string(),
-            source,
+        let bind = |port: u16| {
+            let address = SocketAddr::from((node.member.address, port));
+            let failed = |source| Error::Listen {
+                address: address.to_string(),
+                source,
+            };
+            let listener = StdListener::bind(address).map_err(failed)?;
+            listener.set_nonblocking(true).map_err(failed)?;
+            Ok::<_, Error>(listener)
         };
-        let listener = StdListener::bind(address).map_err(failed)?;
-        listener.set_nonblocking(true).map_err(failed)?;
-        self.open(sim, node, listener).await;
+        let (api, cql) = (sim.model().api_port, sim.model().cql_port);
+        self.open(sim, node, (bind(api)?, bind(cql)?)).await;
         Ok(())
     }
 }
 
-/// A port besides the REST API's, which the node's configuration names as `key`; the same one after
+/// A port besides the REST API's and CQL's, which the node's configuration names as `key`; the same one after
 /// the door was closed for a while, if that is free still.
 async fn bind_port(node: &Node, key: &str) -> Option<TcpListener> {
     let address = node.member.address;

@@ -8,7 +8,9 @@ use std::sync::Arc;
 
 use crate::answer::Fail;
 use crate::cluster::{Sim, Target};
+use crate::cql::view::Followers;
 use crate::node::{Health, Node};
+use crate::replica::Fresh;
 use crate::sstable::frame::broken;
 use crate::sstable::name::Name;
 use crate::sstable::writer::Writer;
@@ -143,7 +145,8 @@ pub(crate) fn text(dir: &Path, name: &Name, e: &io::Error) -> String {
     )
 }
 
-/// Streams the rows of one batch of SSTables, each with its directory, to their replicas.
+/// Streams the rows of one batch of SSTables, each with its directory, to their replicas; the table's views and
+/// indexes follow.
 ///
 /// # Errors
 /// When a file cannot be read or a receiver is down; some rows may have arrived by then.
@@ -159,6 +162,9 @@ pub(crate) fn batch<T: Borrow<SsTable>>(
         target: &route.target,
         open: HashMap::new(),
     };
+    let Target { keyspace, name, .. } = &route.target;
+    let mut followers = Followers::named(sim, route.called.index, keyspace, name)
+        .map_err(|fail| io::Error::other(fail.to_string()))?;
     let tables = tables
         .iter()
         .map(|(dir, table)| (dir.as_path(), table.borrow()));
@@ -168,6 +174,11 @@ pub(crate) fn batch<T: Borrow<SsTable>>(
         } else {
             placement.range(entry.token)
         };
+        if let Some(followers) = followers.as_mut().filter(|_| !receivers[range].is_empty()) {
+            let (key, value) = (key.to_vec(), value.to_vec());
+            let row = followers.row(&Fresh { entry, key, value });
+            row.map_err(|fail| io::Error::other(fail.to_string()))?;
+        }
         for node in &receivers[range] {
             sink.writer(*node, placement.tablet(entry.token))?
                 .push(entry, key, value)?;
@@ -175,7 +186,9 @@ pub(crate) fn batch<T: Borrow<SsTable>>(
         Ok(())
     })?;
     let open: Vec<usize> = sink.open.keys().copied().collect();
-    open.into_iter().try_for_each(|node| sink.close(node))
+    open.into_iter().try_for_each(|node| sink.close(node))?;
+    let written = followers.map_or(Ok(()), Followers::write);
+    written.map_err(|fail| io::Error::other(fail.to_string()))
 }
 
 /// Takes the SSTables of one batch into `node` alone, under new generations.

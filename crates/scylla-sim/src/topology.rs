@@ -96,6 +96,27 @@ impl Placement {
         }
     }
 
+    /// The next `factor` nodes of the ring, wherever they are.
+    pub(crate) fn simple(members: &[Member], factor: usize) -> Self {
+        let ring = ring(members);
+        let next = |start: usize| {
+            let mut nodes = Vec::new();
+            for step in 0..ring.len() {
+                let node = ring[(start + step) % ring.len()].1;
+                if nodes.len() < factor && !nodes.contains(&node) {
+                    nodes.push(node);
+                }
+            }
+            nodes
+        };
+        Self {
+            replicas: (0..ring.len()).map(next).collect(),
+            bounds: ring.iter().map(|(token, _)| *token).collect(),
+            tablets: false,
+            local: false,
+        }
+    }
+
     /// Tablets as placed when their table was made.
     pub(crate) fn tablets(replicas: &[Vec<usize>]) -> Self {
         let count = replicas.len();

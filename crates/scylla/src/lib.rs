@@ -1,4 +1,4 @@
-//! One ScyllaDB node: its REST API, its metrics, its data directory, the files of its SSTables.
+//! One ScyllaDB node: its REST API, its CQL, its metrics, its data directory, the files of its SSTables.
 //!
 //! # Promises
 //! * An answer means what it says: errors are told apart by their text, for a node answers 500 to
@@ -13,6 +13,7 @@
 //! # Not here
 //! What is done with a node, and when: that is the workers' and the scheduler's.
 
+mod cql;
 mod data_dir;
 mod digest;
 mod endpoint;
@@ -24,6 +25,9 @@ mod node;
 mod ping;
 pub mod sstable;
 
+pub use self::cql::{
+    Consistency, CqlError, Credentials, Described, Fingerprint, Right, Rights, Session, Tls, Trust,
+};
 pub use data_dir::{DataDir, Snapshot, TableDir};
 pub use digest::{crc32_of, read_digest};
 pub use endpoint::{Endpoints, Wanted};

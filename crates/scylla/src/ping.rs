@@ -60,8 +60,9 @@ impl Node {
         (probe, version)
     }
 
-    /// Where CQL is spoken, and whether within TLS. A node that does not say has the defaults.
-    async fn cql_address(&self) -> (String, u16, bool) {
+    /// Where CQL is spoken (host and port), and whether within TLS. A node that does not say has the
+    /// defaults.
+    pub async fn cql_address(&self) -> (String, u16, bool) {
         let text = async |name: &str| {
             let found = self.setting(name).await.ok()?;
             found.as_str().map(str::to_owned)

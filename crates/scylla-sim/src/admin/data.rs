@@ -16,6 +16,7 @@ use crate::error::Error;
 use crate::fingerprint::{self, Fingerprint};
 use crate::load::{self, Load, Written};
 use crate::node::Node;
+use crate::repair::Purge;
 use crate::rows::Recipe;
 
 pub(super) fn router() -> Router<Arc<Sim>> {
@@ -149,8 +150,13 @@ async fn compact(State(sim): State<Arc<Sim>>, Json(place): Json<Where>) -> Done<
                 let Some(replica) = node.replica(target.id) else {
                     continue;
                 };
+                let purge = Purge::of(sim, &replica);
                 merged += replica
-                    .compact(&target.placement, place.sstables.unwrap_or(usize::MAX))
+                    .compact(
+                        &target.placement,
+                        place.sstables.unwrap_or(usize::MAX),
+                        purge,
+                    )
                     .map_err(|e| Error::file("compact", &replica.dir, e))?;
             }
         }

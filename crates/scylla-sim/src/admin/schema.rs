@@ -1,22 +1,20 @@
 //! Keyspaces and tables: made, dropped, truncated.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use axum::extract::{Path, Query, State};
-use axum::routing::{delete, post};
+use axum::routing::{delete, post, put};
 use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{Done, Refusal, blocking};
-use crate::cluster::{Sim, Target};
+use super::{Done, blocking};
+use crate::cluster::Sim;
 use crate::error::Error;
-use crate::node::Node;
-use crate::schema::{self, Keyspace, Kind, NewTable, no_keyspace};
-use crate::snapshot::{self, Label};
+use crate::retire;
+use crate::schema::definition::Definition;
+use crate::schema::{Keyspace, Kind, NewTable};
 use crate::topology::Replication;
 
 pub(super) fn router() -> Router<Arc<Sim>> {
@@ -26,6 +24,7 @@ pub(super) fn router() -> Router<Arc<Sim>> {
         .route("/tables", post(create_table))
         .route("/tables/{keyspace}/{table}", delete(drop_table))
         .route("/tables/{keyspace}/{table}/truncate", post(truncate))
+        .route("/views", put(build_delay))
         .route("/views/{keyspace}/{view}", post(view_build))
 }
 
@@ -66,11 +65,8 @@ async fn create_keyspace(
                 )));
             }
             let keyspace = Keyspace {
-                replication,
-                tablets: wanted.tablets,
                 local: wanted.local,
-                system: false,
-                tables: BTreeMap::new(),
+                ..Keyspace::new(replication, wanted.tablets)
             };
             model.keyspaces.insert(wanted.name, keyspace);
             model.schema_version = Uuid::new_v4();
@@ -112,6 +108,11 @@ async fn create_table(State(sim): State<Arc<Sim>>, Json(wanted): Json<WantedTabl
             base,
             compressed,
             tablets,
+            definition: match kind {
+                Kind::Table => Definition::default(),
+                Kind::View => Definition::loose(false),
+                Kind::Index => Definition::loose(true),
+            },
         };
         let id = sim.change(|model| model.create_table(&keyspace, &name, new))?;
         let table = sim
@@ -147,22 +148,7 @@ async fn drop_keyspace(
     Query(automatic): Query<Automatic>,
 ) -> Done<Value> {
     blocking(&sim, move |sim| {
-        let tables: Vec<String> = {
-            let model = sim.model();
-            let found = model
-                .keyspaces
-                .get(&keyspace)
-                .ok_or_else(|| no_keyspace(&keyspace))?;
-            found.tables.keys().cloned().collect()
-        };
-        tables
-            .iter()
-            .try_for_each(|table| remove(sim, &keyspace, table, automatic.snapshot))?;
-        sim.change(|model| {
-            model.keyspaces.remove(&keyspace);
-            model.schema_version = Uuid::new_v4();
-            Ok(())
-        })?;
+        retire::drop_keyspace(sim, &keyspace, automatic.snapshot)?;
         Ok(json!({}))
     })
     .await
@@ -174,71 +160,10 @@ async fn drop_table(
     Query(automatic): Query<Automatic>,
 ) -> Done<Value> {
     blocking(&sim, move |sim| {
-        remove(sim, &keyspace, &table, automatic.snapshot)?;
+        retire::drop_table(sim, &sim.target(&keyspace, &table)?, automatic.snapshot)?;
         Ok(json!({}))
     })
     .await
-}
-
-/// Drops a table; its directory stays where it holds snapshots.
-fn remove(sim: &Arc<Sim>, keyspace: &str, table: &str, snapshot: bool) -> Result<(), Refusal> {
-    let target = sim.target(keyspace, table)?;
-    for node in &sim.nodes {
-        let Some(replica) = node.replica(target.id) else {
-            continue;
-        };
-        if snapshot {
-            take(sim, node, &target, &format!("pre-drop-{}", millis()))?;
-        }
-        node.replicas
-            .write()
-            .expect("no panic while held")
-            .remove(&target.id);
-        let failed = |e| Error::file("empty", &replica.dir, e);
-        replica.truncate().map_err(failed)?;
-        let kept = std::fs::read_dir(replica.dir.join("snapshots"))
-            .is_ok_and(|mut list| list.next().is_some());
-        if !kept {
-            std::fs::remove_dir_all(&replica.dir).map_err(failed)?;
-        }
-    }
-    sim.change(|model| {
-        if let Some(found) = model.keyspaces.get_mut(keyspace) {
-            found.tables.remove(table);
-        }
-        model.schema_version = Uuid::new_v4();
-        Ok(())
-    })?;
-    Ok(())
-}
-
-fn take(sim: &Sim, node: &Node, target: &Target, tag: &str) -> Result<(), Refusal> {
-    let Some(replica) = node.replica(target.id) else {
-        return Ok(());
-    };
-    let failed = |e| Error::file("snapshot", &replica.dir, e);
-    replica.flush(&target.placement).map_err(failed)?;
-    let model = sim.model();
-    let cql = model
-        .table(&target.keyspace, &target.name)
-        .map(|(_, table)| schema::cql(&target.keyspace, &target.name, table));
-    let label = Label {
-        tag,
-        member: &node.member,
-        target,
-        cql: cql.unwrap_or_default(),
-        ttl: None,
-        disk_full: false,
-    };
-    snapshot::take(&replica, &label).map_err(failed)?;
-    Ok(())
-}
-
-fn millis() -> u128 {
-    SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default()
-        .as_millis()
 }
 
 async fn truncate(
@@ -247,18 +172,7 @@ async fn truncate(
     Query(automatic): Query<Automatic>,
 ) -> Done<Value> {
     blocking(&sim, move |sim| {
-        let target = sim.target(&keyspace, &table)?;
-        for node in &sim.nodes {
-            let Some(replica) = node.replica(target.id) else {
-                continue;
-            };
-            if automatic.snapshot {
-                take(sim, node, &target, &format!("{}-{table}", millis()))?;
-            }
-            replica
-                .truncate()
-                .map_err(|e| Error::file("empty", &replica.dir, e))?;
-        }
+        retire::truncate(sim, &sim.target(&keyspace, &table)?, automatic.snapshot)?;
         Ok(json!({}))
     })
     .await
@@ -280,5 +194,18 @@ async fn view_build(
         .lock()
         .expect("no panic while held")
         .insert(view, build.status);
+    Ok(Json(json!({})))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Delay {
+    /// Before each coming build, milliseconds.
+    build_ms: u64,
+}
+
+async fn build_delay(State(sim): State<Arc<Sim>>, Json(delay): Json<Delay>) -> Done<Value> {
+    let mut held = sim.cql.build_delay.lock().expect("no panic while held");
+    *held = std::time::Duration::from_millis(delay.build_ms);
     Ok(Json(json!({})))
 }

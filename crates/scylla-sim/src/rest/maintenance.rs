@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::{Call, Context, Route, disk, now, route, stage};
 use crate::answer::{Answer, Fail, Reply};
+use crate::repair::Purge;
 use crate::replica::Replica;
 
 pub(super) const ROUTES: &[Route] = &[
@@ -241,7 +242,7 @@ fn compact(context: &Context, call: &Call) -> Answer {
     for replica in replicas(context, call)? {
         let placement = context.sim.placement(&replica);
         replica.flush(&placement)?;
-        replica.compact(&placement, usize::MAX)?;
+        replica.compact(&placement, usize::MAX, Purge::of(&context.sim, &replica))?;
     }
     Ok(Reply::Empty)
 }

@@ -1,9 +1,10 @@
-//! Repairs: those of vnodes and of tablets succeed at once and change nothing.
+//! Repairs: those of vnodes and of tablets are done when they are answered, with all live replicas.
 
 use serde_json::{Value, json};
 
-use super::{Call, Context, Route, now, route, stage};
+use super::{Call, Context, Route, disk, now, route, stage};
 use crate::answer::{Answer, Fail, Reply};
+use crate::repair;
 use crate::task::{End, Operation};
 
 pub(super) const ROUTES: &[Route] = &[
@@ -11,7 +12,7 @@ pub(super) const ROUTES: &[Route] = &[
         "POST",
         "/storage_service/repair_async/{keyspace}",
         stage::REPAIR,
-        now!(start),
+        disk!(start),
     )
     .optional(OPTIONS),
     route(
@@ -45,7 +46,7 @@ pub(super) const ROUTES: &[Route] = &[
         "POST",
         "/storage_service/tablets/repair",
         stage::REPAIR,
-        now!(tablets),
+        disk!(tablets),
     )
     .required(&["ks", "table", "tokens"])
     .optional(&[
@@ -89,12 +90,16 @@ fn start(context: &Context, call: &Call) -> Answer {
     if let Some(unknown) = call.query_names().find(|name| !OPTIONS.contains(name)) {
         return Err(Fail::bad(format!("option {unknown} is not supported")));
     }
+    let mut tables = call.list("columnFamilies");
     {
         let model = context.sim.model();
         let found = model
             .keyspaces
             .get(keyspace)
             .ok_or_else(|| Fail::keyspace(keyspace))?;
+        if tables.is_empty() {
+            tables = found.tables.keys().cloned().collect();
+        }
         if found.tablets {
             return Err(Fail::new(
                 403,
@@ -102,9 +107,13 @@ fn start(context: &Context, call: &Call) -> Answer {
             ));
         }
     }
-    for table in call.list("columnFamilies") {
-        context.sim.target(keyspace, &table)?;
-    }
+    let targets = tables
+        .iter()
+        .map(|table| context.sim.target(keyspace, table));
+    let targets: Vec<_> = targets.collect::<Result<_, _>>()?;
+    targets
+        .iter()
+        .try_for_each(|target| repair::table(&context.sim, target))?;
     let mut volatile = context.node.volatile();
     volatile.repairs += 1;
     Ok(Reply::json(volatile.repairs))
@@ -144,6 +153,7 @@ fn tablets(context: &Context, call: &Call) -> Answer {
     ) {
         return Err(Fail::bad("invalid incremental_mode parameter value"));
     }
+    repair::table(&context.sim, &target)?;
     // A cluster task: it can be waited for through any node.
     let task = context
         .node

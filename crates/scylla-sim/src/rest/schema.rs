@@ -176,15 +176,14 @@ fn read_barrier(_: &Context, call: &Call) -> Answer {
 
 fn view_builds(context: &Context, call: &Call) -> Answer {
     let (keyspace, view) = (call.path("keyspace"), call.path("view"));
-    let is_view = context
-        .sim
-        .target(keyspace, view)
-        .is_ok_and(|target| target.kind != Kind::Table);
+    let model = context.sim.model();
+    let found = model.table(keyspace, view).map(|(_, table)| table);
     let held = context.sim.view_builds.lock().expect("no panic while held");
-    let status = match held.get(&(keyspace.to_owned(), view.to_owned())) {
-        Some(status) => status.as_str(),
-        None if is_view => "SUCCESS",
-        None => "UNKNOWN",
+    let status = match (held.get(&(keyspace.to_owned(), view.to_owned())), found) {
+        (Some(status), _) => status.as_str(),
+        (None, Some(table)) if table.definition.building => "STARTED",
+        (None, Some(table)) if table.kind != Kind::Table => "SUCCESS",
+        (None, _) => "UNKNOWN",
     };
     let pair = |node: &std::sync::Arc<crate::node::Node>| json!({ "key": node.member.address, "value": status });
     Ok(Reply::List(context.sim.nodes.iter().map(pair).collect()))
@@ -200,7 +199,8 @@ fn built_indexes(context: &Context, call: &Call) -> Answer {
         .map(|ks| &ks.tables)
         .into_iter()
         .flatten();
-    let of_it = tables.filter(|(_, t)| t.kind == Kind::Index && t.base.as_deref() == Some(table));
+    let built = |t: &crate::schema::Table| t.kind == Kind::Index && !t.definition.building;
+    let of_it = tables.filter(|(_, t)| built(t) && t.base.as_deref() == Some(table));
     Ok(Reply::List(
         of_it
             .map(|(name, _)| Value::from(logical_index(name)))

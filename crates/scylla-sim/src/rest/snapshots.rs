@@ -9,8 +9,9 @@ use serde_json::{Value, json};
 use super::{Call, Context, Route, blocking, now, route, stage, wait};
 use crate::answer::{Answer, Fail, Reply};
 use crate::cluster::Target;
+use crate::cql::describe;
 use crate::native::BACKUP;
-use crate::schema::{self, Kind, logical_index};
+use crate::schema::{Kind, logical_index};
 use crate::snapshot::{self, Found, Label};
 
 pub(super) const ROUTES: &[Route] = &[
@@ -200,12 +201,7 @@ fn link(
         if !skip_flush {
             replica.flush(&target.placement)?;
         }
-        let model = context.sim.model();
-        let cql = model
-            .table(&target.keyspace, &target.name)
-            .map(|(_, table)| schema::cql(&target.keyspace, &target.name, table))
-            .unwrap_or_default();
-        drop(model);
+        let cql = describe::snapshot(&context.sim.model(), &target.keyspace, &target.name);
         snapshot::take(
             replica,
             &Label {

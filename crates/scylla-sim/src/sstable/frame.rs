@@ -12,7 +12,50 @@ pub(crate) const MAGIC: &[u8; 8] = b"simrows1";
 pub(crate) const START: u64 = 24;
 /// Bytes of a row's header: mark, key length, value length, timestamp, CRC-32 of the value.
 const HEADER: usize = 22;
-const MARK: u32 = 0x5349_4d52;
+/// First bytes of a row; the fourth says of what kind it is.
+const MARK: [u8; 3] = *b"SIM";
+/// The fourth byte of a row that is nothing but a key and a value.
+const PLAIN: u8 = b'R';
+
+/// What a row is besides a key and a value.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Traits {
+    /// The key has two parts: the length of the first, on which the token depends, leads in two bytes.
+    pub(crate) clustered: bool,
+    /// A tombstone; its value is the time of deletion, seconds.
+    pub(crate) dead: bool,
+    /// The value has many cells.
+    pub(crate) cells: bool,
+}
+
+impl Traits {
+    fn mark(self) -> u8 {
+        if self == Self::default() {
+            return PLAIN;
+        }
+        0x80 | u8::from(self.clustered) | u8::from(self.dead) << 1 | u8::from(self.cells) << 2
+    }
+
+    fn read(mark: u8) -> Option<Self> {
+        let known = mark == PLAIN || (0x80..0x88).contains(&mark);
+        let bit = |bit: u8| mark != PLAIN && mark & bit != 0;
+        known.then(|| Self {
+            clustered: bit(1),
+            dead: bit(2),
+            cells: bit(4),
+        })
+    }
+
+    /// The part of a key on which its token depends.
+    pub(crate) fn partition(self, key: &[u8]) -> &[u8] {
+        match key.split_first_chunk() {
+            Some((length, rest)) if self.clustered => {
+                &rest[..usize::from(u16::from_be_bytes(*length)).min(rest.len())]
+            }
+            _ => key,
+        }
+    }
+}
 
 /// A row without its value: where it lies and what it hashes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,18 +70,24 @@ pub(crate) struct Entry {
     pub(crate) value_crc: u32,
     pub(crate) value_len: u32,
     pub(crate) key_len: u16,
+    pub(crate) traits: Traits,
 }
 
 impl Entry {
     pub(crate) fn new(key: &[u8], stamp: i64, value: &[u8]) -> Self {
+        Self::with(Traits::default(), key, stamp, value)
+    }
+
+    pub(crate) fn with(traits: Traits, key: &[u8], stamp: i64, value: &[u8]) -> Self {
         Self {
-            token: token(key),
+            token: token(traits.partition(key)),
             key: hash(1, key),
             stamp,
             offset: 0,
             value_crc: crc32fast::hash(value),
             value_len: u32::try_from(value.len()).expect("values are small"),
             key_len: u16::try_from(key.len()).expect("keys are small"),
+            traits,
         }
     }
 
@@ -50,12 +99,12 @@ impl Entry {
             ^ mix(self.stamp.cast_unsigned() ^ mix(value)))
     }
 
-    /// Order of rows in a file; of one key, the newest first.
-    pub(crate) fn order(&self) -> (i64, u64, std::cmp::Reverse<(i64, u32)>) {
+    /// Order of rows in a file; of one key, the newest first, and a tombstone before a row of the same time.
+    pub(crate) fn order(&self) -> (i64, u64, std::cmp::Reverse<(i64, bool, u32)>) {
         (
             self.token,
             self.key,
-            std::cmp::Reverse((self.stamp, self.value_crc)),
+            std::cmp::Reverse((self.stamp, self.traits.dead, self.value_crc)),
         )
     }
 
@@ -71,7 +120,8 @@ impl Entry {
     /// The header and key as stored.
     pub(crate) fn header(&self, key: &[u8]) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(HEADER + key.len());
-        bytes.extend(MARK.to_be_bytes());
+        bytes.extend(MARK);
+        bytes.push(self.traits.mark());
         bytes.extend(self.key_len.to_be_bytes());
         bytes.extend(self.value_len.to_be_bytes());
         bytes.extend(self.stamp.to_be_bytes());
@@ -105,15 +155,16 @@ pub(crate) fn scan(file: &File, bytes: u64) -> io::Result<Vec<Entry>> {
             parse(&buffer[..room]).ok_or_else(|| broken("no row where one should begin"))?;
         entry.offset = offset;
         let key_end = HEADER + usize::from(entry.key_len);
-        if key_end <= room {
-            entry.token = token(&buffer[HEADER..key_end]);
-            entry.key = hash(1, &buffer[HEADER..key_end]);
+        let mut long = Vec::new();
+        let key = if key_end <= room {
+            &buffer[HEADER..key_end]
         } else {
-            let mut key = vec![0; usize::from(entry.key_len)];
-            file.read_exact_at(&mut key, offset + HEADER as u64)?;
-            entry.token = token(&key);
-            entry.key = hash(1, &key);
-        }
+            long.resize(usize::from(entry.key_len), 0);
+            file.read_exact_at(&mut long, offset + HEADER as u64)?;
+            long.as_slice()
+        };
+        entry.token = token(entry.traits.partition(key));
+        entry.key = hash(1, key);
         offset += entry.len();
         entries.push(entry);
     }
@@ -126,12 +177,14 @@ pub(crate) fn scan(file: &File, bytes: u64) -> io::Result<Vec<Entry>> {
 
 /// Header fields of the frame that `bytes` begin with.
 fn parse(bytes: &[u8]) -> Option<Entry> {
-    let (mark, rest) = bytes.split_first_chunk::<4>()?;
+    let (mark, rest) = bytes.split_first_chunk::<3>()?;
+    let (kind, rest) = rest.split_first()?;
+    let traits = Traits::read(*kind)?;
     let (key_len, rest) = rest.split_first_chunk()?;
     let (value_len, rest) = rest.split_first_chunk()?;
     let (stamp, rest) = rest.split_first_chunk()?;
     let (crc, _) = rest.split_first_chunk()?;
-    (u32::from_be_bytes(*mark) == MARK).then_some(Entry {
+    (*mark == MARK).then_some(Entry {
         token: 0,
         key: 0,
         stamp: i64::from_be_bytes(*stamp),
@@ -139,6 +192,7 @@ fn parse(bytes: &[u8]) -> Option<Entry> {
         value_crc: u32::from_be_bytes(*crc),
         value_len: u32::from_be_bytes(*value_len),
         key_len: u16::from_be_bytes(*key_len),
+        traits,
     })
 }
 
