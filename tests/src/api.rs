@@ -197,25 +197,23 @@ impl Api {
     }
 
     /// Validates all that the first cluster has at `location`, contents included, and restores the backup
-    /// into the second.
+    /// into the second, by a method.
     ///
     /// # Errors
     /// When either does not end well.
     pub async fn validate_and_restore(
         &self,
         [from, to]: [&str; 2],
-        location: &str,
-        tag: &str,
+        [location, tag, method]: [&str; 3],
         limit: Duration,
-    ) -> Result<()> {
+    ) -> Result<Ended> {
         let properties = json!({"location": [location], "checksum": true});
         self.done(from, "validate_backup", properties, limit)
             .await?;
         let properties = json!({
-            "location": [location], "snapshot_tag": tag, "restore_tables": true,
+            "location": [location], "snapshot_tag": tag, "restore_tables": true, "method": method,
         });
-        self.done(to, "restore", properties, limit).await?;
-        Ok(())
+        self.done(to, "restore", properties, limit).await
     }
 
     /// Runs a task to its end, which must be DONE.

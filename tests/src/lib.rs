@@ -4,6 +4,7 @@
 //! Everything listens on loopback, lives in one directory, and ends with its [`World`].
 
 mod api;
+mod cql;
 mod direct;
 pub mod null_s3;
 mod service;
@@ -11,6 +12,7 @@ mod sim;
 mod world;
 
 pub use api::{Api, Ended};
+pub use cql::Cql;
 pub use direct::{Direct, cpu, peak};
 pub use null_s3::NullS3;
 pub use service::{Kind, Service, bin};

@@ -79,6 +79,11 @@ impl Service {
         Ok(())
     }
 
+    /// Further settings, for when it is started next.
+    pub fn set(&mut self, settings: &[(String, String)]) {
+        self.environment.extend(settings.iter().cloned());
+    }
+
     /// Whether it runs.
     pub fn running(&mut self) -> bool {
         self.process.as_mut().is_some_and(Process::running)

@@ -256,6 +256,17 @@ impl World {
             .filter(move |service| service.name.contains(part))
     }
 
+    /// Starts services whose name has `part` in it, with further settings.
+    ///
+    /// # Errors
+    /// When one does not start.
+    pub fn again_with(&mut self, part: &str, settings: &[(String, String)]) -> Result<()> {
+        self.find(part).try_for_each(|service| {
+            service.set(settings);
+            service.start()
+        })
+    }
+
     /// Starts again whatever does not run, as a supervisor would.
     ///
     /// # Errors

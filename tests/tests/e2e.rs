@@ -30,10 +30,14 @@ mod native_faults;
 mod openapi;
 #[path = "e2e/rclone.rs"]
 mod rclone;
+#[path = "e2e/restore.rs"]
+mod restore;
 #[path = "e2e/retention.rs"]
 mod retention;
 #[path = "e2e/roundtrip.rs"]
 mod roundtrip;
+#[path = "e2e/schema.rs"]
+mod schema;
 #[path = "e2e/share.rs"]
 mod share;
 #[path = "e2e/stop.rs"]

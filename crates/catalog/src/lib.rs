@@ -24,6 +24,7 @@ pub mod purge;
 pub mod restore;
 pub mod retention;
 pub mod schema;
+mod schema_undo;
 pub mod seal;
 pub mod segment;
 pub mod sstable;
@@ -38,6 +39,7 @@ pub use plan::{
     Remote, Replaced, SsTable,
 };
 pub use restore::{Batch, BatchFile, BatchReceipt, BatchSsTable, RestorePlan, Undo};
+pub use schema_undo::{Made, SchemaUndo, TombstoneGc, UndoState};
 pub use seal::Sealer;
 pub use segment::{InvalidSegment, TableVersion};
 pub use sstable::{Id, IdKind, Name};

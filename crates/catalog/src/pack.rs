@@ -17,11 +17,6 @@ impl Limits {
         sstables: 128,
         bytes: 8 << 30,
     };
-    /// Of a restore's batch: what a node has on disk at once beside its own data.
-    pub const BATCH: Self = Self {
-        sstables: 64,
-        bytes: 1 << 30,
-    };
 }
 
 /// Packs `items`, given with their sizes, into as few boxes as the limits allow, all about equally

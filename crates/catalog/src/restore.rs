@@ -3,14 +3,20 @@
 mod batches;
 mod choose;
 mod collect;
+mod cut;
+mod methods;
 
-use protocol::{ClusterId, Location, NodeId, RestorePlanned, RunId, SnapshotTag, TableRef};
+use protocol::{
+    ClusterId, Location, Method, NodeId, RestorePlanned, RunId, SnapshotTag, TableMethod, TableRef,
+};
 use serde::{Deserialize, Serialize};
 
 pub use self::{
     batches::batches,
     choose::choose,
     collect::{Sourced, collect, collect_table, resolve, taken},
+    cut::Cut,
+    methods::{batch_methods, methods},
 };
 use crate::{Document, IdKind, InvalidSegment};
 
@@ -91,6 +97,15 @@ pub enum RestoreError {
     /// A name cannot be part of a key.
     #[error(transparent)]
     Segment(#[from] InvalidSegment),
+    /// ScyllaDB itself was asked for, and cannot.
+    #[error(
+        "ScyllaDB itself cannot restore {}. Use method `auto` or `agent`",
+        reasons(tables)
+    )]
+    NotNative {
+        /// Which tables, and why.
+        tables: Vec<TableMethod>,
+    },
     /// There is nowhere to restore to.
     #[error("no datacenter has a node that can take data")]
     NoDatacenter,
@@ -107,6 +122,25 @@ fn list<T: ToString>(of: &[T]) -> String {
 
 fn nodes(of: &[NodeId]) -> String {
     format!("{} nodes ({})", of.len(), list(of))
+}
+
+/// Tables by the reasons that they share; the first few of each.
+fn reasons(tables: &[TableMethod]) -> String {
+    const NAMED: usize = 5;
+    let mut by = std::collections::BTreeMap::<&str, Vec<String>>::new();
+    for told in tables {
+        let of = by.entry(&told.reason).or_default();
+        of.push(told.table.to_string());
+    }
+    let text = |(reason, names): (&str, Vec<String>)| {
+        let some = names[..names.len().min(NAMED)].join(", ");
+        match names.len().saturating_sub(NAMED) {
+            0 => format!("{some}: {reason}"),
+            more => format!("{some} and {more} more tables: {reason}"),
+        }
+    };
+    let texts: Vec<String> = by.into_iter().map(text).collect();
+    texts.join("; ")
 }
 
 /// A restore's plan, without the files: those are in its batches.
@@ -138,6 +172,10 @@ pub struct Batch {
     /// The table to load into.
     #[serde(flatten)]
     pub table: TableRef,
+    /// Who brings it there: [`Method::Agent`], [`Method::Native`], or with [`Method::Auto`] the latter
+    /// for as long as it goes well.
+    #[serde(default, skip_serializing_if = "is_usual")]
+    pub method: Method,
     /// Kind of the SSTables' ids.
     pub ids: IdKind,
     /// The node they come from, if their ids are integers and so mean nothing elsewhere.
@@ -145,6 +183,10 @@ pub struct Batch {
     pub node: Option<NodeId>,
     /// They.
     pub sstables: Vec<BatchSsTable>,
+}
+
+fn is_usual(method: &Method) -> bool {
+    *method == Method::default()
 }
 
 impl Document for Batch {
@@ -179,6 +221,14 @@ impl BatchSsTable {
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.files.iter().map(|file| file.bytes).sum()
+    }
+
+    /// Whether a file of it lies under another name than its own: a later backup put another in its
+    /// place.
+    #[must_use]
+    pub fn is_moved(&self) -> bool {
+        let is_named = |file: &BatchFile| file.key.rsplit('/').next() == Some(&*file.name);
+        !self.files.iter().all(is_named)
     }
 }
 

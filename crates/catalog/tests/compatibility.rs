@@ -414,6 +414,8 @@ fn rule_8_what_is_ours_is_out_of_the_way() {
         OwnKey::Batch(run, 0),
         OwnKey::BatchReceipt(run, 0),
         OwnKey::Undo(run, node),
+        OwnKey::SchemaUndo(cluster, run),
+        OwnKey::Proofs(cluster),
         OwnKey::Cluster(cluster),
         OwnKey::Task(cluster, TASK.parse().unwrap()),
     ] {

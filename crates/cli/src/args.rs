@@ -25,6 +25,7 @@ use crate::{
         tasks::TasksArgs,
         throttle::ThrottleArgs,
         update::UpdateArgs,
+        verify::VerifyArgs,
         version,
         watch::WatchArgs,
     },
@@ -112,8 +113,10 @@ pub(crate) enum Asking {
     Status(ClusterArg),
     /// Back up a cluster, or list its backups
     Backup(Box<BackupArgs>),
-    /// Restore the tables of a backup into a cluster that has them
+    /// Restore a backup into a cluster
     Restore(Box<RestoreArgs>),
+    /// Prove that backups can be restored: by names and sizes, contents, or a drill
+    Verify(Box<VerifyArgs>),
     /// List the tasks of a cluster
     Tasks(TasksArgs),
     /// See how far a run is: live on a terminal, once elsewhere
@@ -178,7 +181,7 @@ pub(crate) enum Running {
 const RETRIES: (u32, &str) = (3, "10m");
 
 /// When a task runs by itself, and what is noted about it.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Schedule")]
 pub(crate) struct ScheduleArgs {
     /// When it runs: minute, hour, day of month, month, weekday; `@daily`; or `@every 6h`. At once,

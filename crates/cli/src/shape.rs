@@ -205,7 +205,21 @@ pub(crate) struct RestoreTarget {
     pub(crate) size: u64,
     pub(crate) allow_compaction: bool,
     pub(crate) missing: Vec<String>,
+    pub(crate) objections: Vec<String>,
+    pub(crate) created: u32,
+    pub(crate) view_count: u32,
+    pub(crate) remarks: Vec<String>,
+    pub(crate) rooms: Vec<TargetRoom>,
     pub(crate) estimate: Estimate,
+}
+
+/// What a node's disk would have to take in.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct TargetRoom {
+    pub(crate) host_id: String,
+    pub(crate) needed: u64,
+    pub(crate) free: u64,
 }
 
 /// A keyspace to restore.
@@ -430,6 +444,16 @@ pub(crate) struct Snapshot {
     pub(crate) locations: Vec<String>,
     /// Whether all its nodes are finished; older schedulers do not say.
     pub(crate) complete: Option<bool>,
+    pub(crate) proven: Proofs,
+}
+
+/// When a backup was last proven to be restorable; empty if never.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Proofs {
+    pub(crate) present: String,
+    pub(crate) content: String,
+    pub(crate) drill: String,
 }
 
 /// `GET /cluster/{id}/throttle`: how fast a cluster's work may go for now, in MiB per second; 0 is for no limit.

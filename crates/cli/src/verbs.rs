@@ -16,6 +16,7 @@ pub(crate) mod target;
 pub(crate) mod tasks;
 pub(crate) mod throttle;
 pub(crate) mod update;
+pub(crate) mod verify;
 pub(crate) mod version;
 pub(crate) mod watch;
 
@@ -61,6 +62,7 @@ pub(crate) async fn ask(client: &Client, verb: Asking) -> Result<(), Failure> {
         Asking::Status(args) => cluster::status(client, &args).await,
         Asking::Backup(args) => backup::run(client, *args).await,
         Asking::Restore(args) => restore::run(client, *args).await,
+        Asking::Verify(args) => verify::run(client, *args).await,
         Asking::Tasks(args) => tasks::run(client, args).await,
         Asking::Progress(args) => progress::run(client, args).await,
         Asking::Stop(args) => stop::run(client, args).await,

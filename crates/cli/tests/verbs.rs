@@ -306,8 +306,76 @@ fn a_restore_is_asked_for_as_the_api_wants_it() {
     let line = format!("restore -c prod -L s3:a -T {TAG} --restore-tables --source-cluster c1");
     assert_eq!(api.run(&line).with(0).out, "restore/r9\n");
     let expected = json!({"location": ["s3:a"], "snapshot_tag": TAG, "source_cluster_id": "c1", "restore_tables": true,
-        "method": "agent"});
+        "restore_schema": false, "method": "agent"});
     assert_eq!(api.body("POST /cluster/prod/tasks")["properties"], expected);
+
+    let api = prod();
+    api.on(
+        "POST /cluster/prod/tasks",
+        201,
+        json!({"type": "restore", "id": "r9", "run_id": "r9"}),
+    );
+    let line = format!(
+        "restore -c prod -L s3:a -T {TAG} --dc-mapping eu=dc1,us=dc1 --rename shop.a=shop.b --merge --with-roles"
+    );
+    api.run(&line).with(0);
+    let expected = json!({"location": ["s3:a"], "snapshot_tag": TAG, "dc_mapping": ["eu=dc1", "us=dc1"],
+        "rename": ["shop.a=shop.b"], "merge": true, "with_roles": true, "method": "agent"});
+    assert_eq!(api.body("POST /cluster/prod/tasks")["properties"], expected);
+}
+
+#[test]
+fn a_restore_takes_the_newest_backup_that_was_begun_by_then() {
+    let api = prod();
+    let backup =
+        |tag: &str, complete: bool| json!({"snapshot_tag": tag, "nodes": 1, "complete": complete});
+    let snapshots = json!([
+        backup("sm_20260131120000UTC", true),
+        backup("sm_20260131180000UTC", true),
+        backup("sm_20260131190000UTC", false),
+        backup("sm_20260201000000UTC", true),
+    ]);
+    api.on(
+        "GET /cluster/prod/backups",
+        200,
+        json!([{"cluster_id": "c1", "task_id": "t1", "snapshot_info": snapshots}]),
+    );
+    api.on(
+        "POST /cluster/prod/tasks",
+        201,
+        json!({"type": "restore", "id": "r9", "run_id": "r9"}),
+    );
+    api.run("restore -c prod -L s3:a --at 2026-01-31").with(0);
+    let properties = &api.body("POST /cluster/prod/tasks")["properties"];
+    assert_eq!(properties["snapshot_tag"], "sm_20260131180000UTC");
+    let none = api.run("restore -c prod -L s3:a --at 2025-01-31").with(1);
+    assert!(none.err.contains("no complete backup"), "{}", none.err);
+    api.run("restore -c prod -L s3:a --at soon").with(2);
+}
+
+#[test]
+fn an_undo_and_a_proof_are_tasks() {
+    let submitted = |line: &str, kind: &str| {
+        let api = prod();
+        let made = json!({"type": kind, "id": "r9", "run_id": "r9"});
+        api.on("POST /cluster/prod/tasks", 201, made);
+        assert_eq!(api.run(line).with(0).out, format!("{kind}/r9\n"));
+        let body = api.body("POST /cluster/prod/tasks");
+        assert_eq!(body["type"], kind);
+        body["properties"].clone()
+    };
+    assert_eq!(
+        submitted("restore undo -c prod r1", "restore"),
+        json!({"undo": "r1"})
+    );
+    let content = submitted(&format!("verify -c prod -T {TAG}"), "validate_backup");
+    assert_eq!(content, json!({"snapshot_tag": TAG, "checksum": true}));
+    let present = submitted("verify -c prod --depth present", "validate_backup");
+    assert_eq!(present, json!({}));
+    let drill = format!("verify -c prod -L s3:a -T {TAG} --depth drill --source-cluster c1");
+    let expected = json!({"location": ["s3:a"], "snapshot_tag": TAG, "drill": true, "source_cluster_id": "c1"});
+    assert_eq!(submitted(&drill, "restore"), expected);
+    prod().run("verify -c prod --depth drill").with(2);
 }
 
 #[test]

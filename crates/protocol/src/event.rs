@@ -39,6 +39,8 @@ pub enum Fact {
     SnapshotTaken,
     /// The node's plan lies in the bucket.
     Indexed(Indexed),
+    /// The schema lies in the bucket.
+    SchemaStored,
     /// A chunk's receipt lies in the bucket.
     ChunkStored(ChunkStored),
     /// The node's manifest is published.
@@ -53,6 +55,12 @@ pub enum Fact {
     SnapshotsCleared(SnapshotsCleared),
     /// The restore's plan lies in the bucket.
     RestorePlanned(RestorePlanned),
+    /// The schema is ready for the restore.
+    SchemaPrepared(SchemaPrepared),
+    /// All rows of a drill can be read.
+    RestoreProven(RestoreProven),
+    /// The schema is as it was before the restore, or as it is to be after it.
+    SchemaSettled(SchemaSettled),
     /// The node is ready to take in data.
     NodePrepared(NodePrepared),
     /// A batch is in the cluster.
@@ -82,6 +90,7 @@ impl Fact {
             Self::BalancingSet { .. } => "balancing_set",
             Self::SnapshotTaken => "snapshot_taken",
             Self::Indexed(_) => "indexed",
+            Self::SchemaStored => "schema_stored",
             Self::ChunkStored(_) => "chunk_stored",
             Self::Sealed(_) => "sealed",
             Self::SnapshotDropped => "snapshot_dropped",
@@ -89,6 +98,9 @@ impl Fact {
             Self::Validated(_) => "validated",
             Self::SnapshotsCleared(_) => "snapshots_cleared",
             Self::RestorePlanned(_) => "restore_planned",
+            Self::SchemaPrepared(_) => "schema_prepared",
+            Self::RestoreProven(_) => "restore_proven",
+            Self::SchemaSettled(_) => "schema_settled",
             Self::NodePrepared(_) => "node_prepared",
             Self::BatchLoaded(_) => "batch_loaded",
             Self::NodePutBack => "node_put_back",
@@ -135,6 +147,10 @@ pub struct Pinged {
     pub cql: Probe,
     /// Whether that speaks TLS.
     pub cql_tls: bool,
+    /// Bytes free for the database's data.
+    pub disk_free: u64,
+    /// Bytes that its file system has; 0 when that is not known.
+    pub disk_total: u64,
 }
 
 /// How something answers.
@@ -333,6 +349,9 @@ pub struct RestorePlanned {
     pub files: u64,
     /// See `sstables`.
     pub bytes: u64,
+    /// Who brings which table, where that was a question.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub methods: Vec<TableMethod>,
 }
 
 /// The batches for one datacenter: `count` of them, from `first` on.
@@ -344,6 +363,61 @@ pub struct DcBatches {
     pub first: u32,
     /// How many.
     pub count: u32,
+}
+
+/// A schema that is ready for a restore, or that does not fit.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SchemaPrepared {
+    /// Why the backup can't come into this cluster, for people; then nothing was changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub objection: Option<String>,
+    /// Keyspaces, types, functions and tables that were lacking and are there now.
+    pub created: u32,
+    /// Views and indexes that will be made again at the end, or for the first time.
+    pub views: u32,
+    /// Whether a keyspace of the tables is spread by tablets.
+    pub tablets: bool,
+    /// What each node has to take in, and whether it can. Told only of a restore that has not begun.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rooms: Vec<Room>,
+    /// What a person should know: what the backup holds and is left out, and why.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub remarks: Vec<String>,
+}
+
+/// What a restore needs of a node's disk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Room {
+    /// The node.
+    pub node: NodeId,
+    /// Bytes that come: all copies that the backup has, to each replica, before they are compacted.
+    pub needed: u64,
+    /// Bytes that are free for them, without what has to stay free.
+    pub free: u64,
+}
+
+/// A backup that was restored and read.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RestoreProven {
+    /// Tables.
+    pub tables: u32,
+    /// Their rows.
+    pub rows: u64,
+}
+
+/// A schema that is as it is to be.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SchemaSettled {
+    /// Views and indexes that are there again, and built.
+    pub views: u32,
+    /// Tables that keep tombstones as before.
+    pub tables: u32,
+    /// Views and indexes that are still being built: ask again.
+    #[serde(default)]
+    pub building: u32,
+    /// Whether all that a drill has made is gone.
+    #[serde(default)]
+    pub scrapped: bool,
 }
 
 /// What was on before a node was made ready.

@@ -7,7 +7,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ClusterId, DcLimit, Location, NodeId, Pace, Retention, RunId, SnapshotTag, TaskId, TaskKind,
+    ClusterId, DcLimit, Location, NodeId, Pace, Retention, RunId, SnapshotTag, TableSize, TaskId,
+    TaskKind,
 };
 
 /// Anything that may be asked of a service.
@@ -30,6 +31,8 @@ pub enum Job {
     TakeSnapshot(TakeSnapshot),
     /// Asks a snapshot-worker to plan its node's upload.
     Index(Index),
+    /// Asks a snapshot-worker to store the cluster's schema.
+    StoreSchema(StoreSchema),
     /// Asks an uploader to store one chunk.
     Upload(Upload),
     /// Asks an uploader to publish its node's manifest.
@@ -44,6 +47,12 @@ pub enum Job {
     ClearSnapshots(ClearSnapshots),
     /// Asks a restore-worker to plan a restore.
     PlanRestore(PlanRestore),
+    /// Asks a restore-worker to make the cluster's schema ready for a restore.
+    PrepareSchema(PrepareSchema),
+    /// Asks a restore-worker to read all rows of a restore that is a drill.
+    ProveRestore(ProveRestore),
+    /// Asks a restore-worker to put the cluster's schema back after a restore.
+    SettleSchema(SettleSchema),
     /// Asks a restore-worker to make its node ready to take in data.
     PrepareNode(PrepareNode),
     /// Asks any restore-worker of a datacenter to bring one batch into its node.
@@ -54,13 +63,14 @@ pub enum Job {
 
 impl Job {
     /// Every kind.
-    pub const KINDS: [&str; 16] = [
+    pub const KINDS: [&str; 20] = [
         "request",
         "inspect",
         "ping",
         "set_balancing",
         "take_snapshot",
         "index",
+        "store_schema",
         "upload",
         "seal",
         "drop_snapshot",
@@ -68,6 +78,9 @@ impl Job {
         "validate",
         "clear_snapshots",
         "plan_restore",
+        "prepare_schema",
+        "prove_restore",
+        "settle_schema",
         "prepare_node",
         "load_batch",
         "put_back",
@@ -83,6 +96,7 @@ impl Job {
             Self::SetBalancing(_) => "set_balancing",
             Self::TakeSnapshot(_) => "take_snapshot",
             Self::Index(_) => "index",
+            Self::StoreSchema(_) => "store_schema",
             Self::Upload(_) => "upload",
             Self::Seal(_) => "seal",
             Self::DropSnapshot(_) => "drop_snapshot",
@@ -90,6 +104,9 @@ impl Job {
             Self::Validate(_) => "validate",
             Self::ClearSnapshots(_) => "clear_snapshots",
             Self::PlanRestore(_) => "plan_restore",
+            Self::PrepareSchema(_) => "prepare_schema",
+            Self::ProveRestore(_) => "prove_restore",
+            Self::SettleSchema(_) => "settle_schema",
             Self::PrepareNode(_) => "prepare_node",
             Self::LoadBatch(_) => "load_batch",
             Self::PutBack(_) => "put_back",
@@ -107,6 +124,7 @@ impl Job {
             | Self::Ping(_)
             | Self::TakeSnapshot(_)
             | Self::Index(_)
+            | Self::StoreSchema(_)
             | Self::Upload(_)
             | Self::Seal(_)
             | Self::DropSnapshot(_)
@@ -114,6 +132,9 @@ impl Job {
             | Self::Validate(_)
             | Self::ClearSnapshots(_)
             | Self::PlanRestore(_)
+            | Self::PrepareSchema(_)
+            | Self::ProveRestore(_)
+            | Self::SettleSchema(_)
             | Self::LoadBatch(_)
             | Self::PutBack(_) => false,
         }
@@ -129,6 +150,7 @@ impl Job {
             Self::SetBalancing(job) => (job.cluster, job.run),
             Self::TakeSnapshot(job) => (job.cluster, job.run),
             Self::Index(job) => (job.cluster, job.run),
+            Self::StoreSchema(job) => (job.cluster, job.run),
             Self::Upload(job) => (job.cluster, job.run),
             Self::Seal(job) => (job.cluster, job.run),
             Self::DropSnapshot(job) => (job.cluster, job.run),
@@ -136,6 +158,9 @@ impl Job {
             Self::Validate(job) => (job.cluster, job.run),
             Self::ClearSnapshots(job) => (job.cluster, job.run),
             Self::PlanRestore(job) => (job.cluster, job.run),
+            Self::PrepareSchema(job) => (job.cluster, job.run),
+            Self::ProveRestore(job) => (job.cluster, job.run),
+            Self::SettleSchema(job) => (job.cluster, job.run),
             Self::PrepareNode(job) => (job.cluster, job.run),
             Self::LoadBatch(job) => (job.cluster, job.run),
             Self::PutBack(job) => (job.cluster, job.run),
@@ -152,6 +177,7 @@ impl Job {
             Self::SetBalancing(job) => Some(job.node),
             Self::TakeSnapshot(job) => Some(job.node),
             Self::Index(job) => Some(job.node),
+            Self::StoreSchema(job) => Some(job.node),
             Self::Upload(job) => Some(job.node),
             Self::Seal(job) => Some(job.node),
             Self::DropSnapshot(job) => Some(job.node),
@@ -159,6 +185,9 @@ impl Job {
             Self::Validate(job) => Some(job.node),
             Self::ClearSnapshots(job) => Some(job.node),
             Self::PlanRestore(job) => Some(job.node),
+            Self::PrepareSchema(job) => Some(job.node),
+            Self::ProveRestore(job) => Some(job.node),
+            Self::SettleSchema(job) => Some(job.node),
             Self::PrepareNode(job) => Some(job.node),
             Self::PutBack(job) => Some(job.node),
         }
@@ -176,12 +205,16 @@ impl Job {
             | Self::Ping(_)
             | Self::TakeSnapshot(_)
             | Self::Index(_)
+            | Self::StoreSchema(_)
             | Self::Seal(_)
             | Self::DropSnapshot(_)
             | Self::Purge(_)
             | Self::Validate(_)
             | Self::ClearSnapshots(_)
             | Self::PlanRestore(_)
+            | Self::PrepareSchema(_)
+            | Self::ProveRestore(_)
+            | Self::SettleSchema(_)
             | Self::PrepareNode(_)
             | Self::PutBack(_) => 0,
         }
@@ -291,6 +324,122 @@ pub struct RestoreRequest {
     /// Files each node fetches at once; what workers are set to when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub transfers: Option<u32>,
+    /// What of the backup.
+    #[serde(default)]
+    pub what: Restored,
+    /// Other datacenters for those the backup's keyspaces name. None, or all that they name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dc_mapping: Vec<DcMapping>,
+    /// Other names for keyspaces or tables.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rename: Vec<Rename>,
+    /// Whether roles, their rights and service levels come back as well.
+    #[serde(default)]
+    pub with_roles: bool,
+    /// Whether data may come into tables that hold some: rows of both are kept, the newer of each.
+    #[serde(default)]
+    pub merge: bool,
+    /// Whether it is a drill: into keyspaces of its own, whose rows are read and which are dropped then.
+    #[serde(default)]
+    pub drill: bool,
+    /// Restores nothing, but puts back what the restore that began with this run has changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub undo: Option<RunId>,
+}
+
+/// What a restore brings back.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Restored {
+    /// Rows, and before them the schema if the backup holds one.
+    #[default]
+    All,
+    /// The schema alone.
+    Schema,
+    /// Rows alone: the tables are there.
+    Tables,
+}
+
+/// A datacenter of the backup, and the one of the cluster that takes its place.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+pub struct DcMapping {
+    /// The backup's.
+    pub from: String,
+    /// The cluster's. Several of the backup may go to one.
+    pub to: String,
+}
+
+/// A keyspace or a table of the backup, and the name it comes back by.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+pub struct Rename {
+    /// `<keyspace>` or `<keyspace>.<table>` of the backup.
+    pub from: String,
+    /// The same of the cluster, and of the same form.
+    pub to: String,
+}
+
+impl RestoreRequest {
+    /// All of a backup, as it is, by Thetis' own engine.
+    #[must_use]
+    pub fn new(location: Vec<Location>, snapshot_tag: SnapshotTag) -> Self {
+        Self {
+            location,
+            snapshot_tag,
+            source_cluster: None,
+            keyspace: Vec::new(),
+            method: Method::default(),
+            rate_limit: Vec::new(),
+            transfers: None,
+            what: Restored::default(),
+            dc_mapping: Vec::new(),
+            rename: Vec::new(),
+            with_roles: false,
+            merge: false,
+            drill: false,
+            undo: None,
+        }
+    }
+}
+
+/// What the names of keyspaces begin with that drills make.
+pub const SCRATCH: &str = "thetis_drill_";
+
+/// The most characters that a keyspace's name may have.
+const LONGEST: usize = 48;
+
+/// The keyspace that a drill makes in place of `keyspace`.
+#[must_use]
+pub fn scratch(keyspace: &str) -> String {
+    let whole = format!("{SCRATCH}{keyspace}");
+    if whole.len() <= LONGEST {
+        return whole;
+    }
+    // Long names differ at their ends, as a rule; FNV tells those apart that do not.
+    let hash = keyspace.bytes().fold(0x811c_9dc5_u32, |hash, byte| {
+        (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
+    });
+    format!("{}{hash:08x}", &whole[..LONGEST - 8])
+}
+
+/// The name that `table` of the backup comes back by: its own or its keyspace's, if one of them is renamed.
+#[must_use]
+pub fn renamed(renames: &[Rename], table: &TableRef) -> TableRef {
+    let of = |name: &str| renames.iter().find(|rename| rename.from == name);
+    let own = of(&table.to_string()).and_then(|own| own.to.split_once('.'));
+    if let Some((keyspace, table)) = own {
+        return TableRef {
+            keyspace: keyspace.to_owned(),
+            table: table.to_owned(),
+        };
+    }
+    TableRef {
+        keyspace: of(&table.keyspace)
+            .map_or(&table.keyspace, |keyspace| &keyspace.to)
+            .clone(),
+        table: table.table.clone(),
+    }
 }
 
 /// What a user may say of a deletion of backups.
@@ -468,6 +617,28 @@ pub struct Index {
     pub units: Vec<Unit>,
     /// Where it goes.
     pub location: Location,
+    /// Whether the schema lies there.
+    #[serde(default)]
+    pub schema: bool,
+}
+
+/// Asks for the schema of the whole cluster to be stored beside the backup.
+///
+/// Answered by `schema_stored`. One that lies there already is kept: it is the snapshot's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct StoreSchema {
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// The run.
+    pub run: RunId,
+    /// The node that is asked for it; any would do.
+    pub node: NodeId,
+    /// The task, part of the schema's key.
+    pub task: TaskId,
+    /// The backup.
+    pub tag: SnapshotTag,
+    /// Where it goes: to each of these.
+    pub location: Vec<Location>,
 }
 
 /// Asks for one chunk of a plan to be stored.
@@ -647,6 +818,21 @@ pub struct PlanRestore {
     pub keyspace: Vec<String>,
     /// The datacenters that can take batches, with their number of nodes.
     pub dcs: Vec<DcNodes>,
+    /// Whether tables may be lacking, because the schema is restored afterwards.
+    #[serde(default)]
+    pub schema: bool,
+    /// Other names for keyspaces or tables, as in [`RestoreRequest::rename`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rename: Vec<Rename>,
+    /// Whether it is a drill, as in [`RestoreRequest::drill`].
+    #[serde(default)]
+    pub drill: bool,
+    /// Other datacenters, as in [`RestoreRequest::dc_mapping`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dc_mapping: Vec<DcMapping>,
+    /// Who is to bring the SSTables: with `auto`, the plan says for each table.
+    #[serde(default)]
+    pub method: Method,
 }
 
 /// A datacenter and how many of its nodes can work.
@@ -656,6 +842,72 @@ pub struct DcNodes {
     pub dc: String,
     /// Its nodes.
     pub nodes: u32,
+}
+
+/// Asks for the cluster's schema to be made ready: what is lacking made, views and indexes of the tables
+/// dropped, and tombstones kept.
+///
+/// Answered by `schema_prepared`. How everything was is noted first, and what an earlier attempt has
+/// noted stays noted. Refuses, and changes nothing, where the backup and the cluster do not agree.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PrepareSchema {
+    /// The cluster to restore into.
+    pub cluster: ClusterId,
+    /// The run.
+    pub run: RunId,
+    /// The run whose undo record is kept.
+    pub origin: RunId,
+    /// The node.
+    pub node: NodeId,
+    /// What is restored. The undo record is kept in its first location.
+    pub request: RestoreRequest,
+    /// The tables that rows come into, by the cluster's names, and what the backup has of each.
+    pub tables: Vec<TableSize>,
+    /// The cluster's datacenters.
+    pub dcs: Vec<String>,
+    /// The cluster's nodes.
+    pub nodes: Vec<NodeId>,
+    /// Whether to say only what would be done, or what is in the way.
+    #[serde(default)]
+    pub dry: bool,
+}
+
+/// Asks for all rows of these tables to be read, from all replicas.
+///
+/// Answered by `restore_proven`. Changes nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ProveRestore {
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// The run.
+    pub run: RunId,
+    /// The node.
+    pub node: NodeId,
+    /// The tables.
+    pub tables: Vec<TableRef>,
+}
+
+/// Asks for views and indexes to be made again, and for tombstones to be kept as before.
+///
+/// Answered by `schema_settled`, also when nothing had been changed: when the views are built, or after
+/// some minutes, if that takes longer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SettleSchema {
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// The run.
+    pub run: RunId,
+    /// The run whose undo record it is.
+    pub origin: RunId,
+    /// The node.
+    pub node: NodeId,
+    /// Where the undo record is kept.
+    pub location: Location,
+    /// Whether all that was made is dropped, too: of a drill only.
+    #[serde(default)]
+    pub scrap: bool,
+    /// Whether the restore is given up: then it can't be continued, and views it would have made are not made.
+    pub undo: bool,
 }
 
 /// Asks for a node to be made ready: automatic compaction off for the tables.

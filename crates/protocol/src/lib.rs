@@ -32,15 +32,16 @@ pub use command::{
 };
 pub use event::{
     BatchLoaded, ChunkStored, DcBatches, Event, Fact, Failed, Indexed, Inspected, NodeInfo,
-    NodePrepared, NodeValidated, Pinged, Probe, Purged, RestorePlanned, RunEnded, Sealed,
-    SnapshotsCleared, TableSize, Validated,
+    NodePrepared, NodeValidated, Pinged, Probe, Purged, RestorePlanned, RestoreProven, Room,
+    RunEnded, SchemaPrepared, SchemaSettled, Sealed, SnapshotsCleared, TableSize, Validated,
 };
 pub use id::{ClusterId, InvalidTag, NodeId, RunId, SnapshotTag, TaskId};
 pub use job::{
-    BackupId, BackupRequest, ClearRequest, ClearSnapshots, DcNodes, DeleteRequest, DropSnapshot,
-    Index, Inspect, Job, LoadBatch, Method, Ping, PlanRestore, PrepareNode, Purge, PutBack,
-    Request, RestoreRequest, Seal, SetBalancing, SuspendRequest, TableRef, TakeSnapshot,
-    TaskRetention, Unit, Upload, Validate, ValidateRequest,
+    BackupId, BackupRequest, ClearRequest, ClearSnapshots, DcMapping, DcNodes, DeleteRequest,
+    DropSnapshot, Index, Inspect, Job, LoadBatch, Method, Ping, PlanRestore, PrepareNode,
+    PrepareSchema, ProveRestore, Purge, PutBack, Rename, Request, RestoreRequest, Restored,
+    SCRATCH, Seal, SetBalancing, SettleSchema, StoreSchema, SuspendRequest, TableRef, TakeSnapshot,
+    TaskRetention, Unit, Upload, Validate, ValidateRequest, renamed, scratch,
 };
 pub use location::{InvalidLocation, Location, Provider};
 pub use native::{NativeStore, NativeUpload, TableMethod};

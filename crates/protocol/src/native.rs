@@ -50,7 +50,7 @@ impl NativeUpload {
             Provider::Gcs => &self.gcs,
             Provider::Azure | Provider::Local => {
                 return Err(format!(
-                    "ScyllaDB itself uploads to s3 and gcs, not to {provider}"
+                    "ScyllaDB itself reaches s3 and gcs, not {provider}"
                 ));
             }
         };
@@ -58,7 +58,7 @@ impl NativeUpload {
             .endpoint
             .as_deref()
             .ok_or_else(|| match &*store.reason {
-                "" => "its uploader does not say whether it can".to_owned(),
+                "" => "its worker does not say whether it can".to_owned(),
                 reason => reason.to_owned(),
             })
     }
@@ -78,8 +78,8 @@ impl NativeUpload {
         match release(&self.scylla_version) {
             Some(release) if release >= (year, number) => Ok(endpoint),
             Some(_) => Err(format!(
-                "ScyllaDB {} is older than {year}.{number}, the first whose uploads to {provider} are ready for \
-                 production",
+                "ScyllaDB {} is older than {year}.{number}, the first whose transfers with {provider} are ready \
+                 for production",
                 self.scylla_version
             )),
             None => Err(format!(

@@ -266,7 +266,7 @@ pub struct Presence {
     /// When it last said so, in milliseconds since 1970 as its clock has it.
     #[serde(default)]
     pub said_ms: u64,
-    /// What the node can upload by itself; only an uploader says so.
+    /// What the node can upload and restore by itself; uploaders and restore-workers say so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub native: Option<NativeUpload>,
     /// The version of the rclone that it can have files stored by; only an uploader says so.

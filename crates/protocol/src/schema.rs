@@ -4,13 +4,15 @@ use serde_json::Value;
 
 use crate::{
     Answer, Audit, BackupId, BackupRequest, BatchLoaded, ChunkStored, ClearRequest, ClearSnapshots,
-    ClusterId, Command, DcBatches, DcLimit, DcNodes, DeleteBackups, DeleteRequest, DropSnapshot,
-    Event, Fact, Failed, Index, Indexed, Inspect, Inspected, Job, LoadBatch, Location, Method,
-    NewTask, NodeId, NodeInfo, NodePrepared, NodeValidated, Pace, Ping, Pinged, PlanRestore,
-    PrepareNode, Probe, Purge, Purged, PutBack, Request, RestorePlanned, RestoreRequest, Retention,
-    RunEnded, RunId, RunStatus, Schedule, Seal, Sealed, SetBalancing, SnapshotTag,
-    SnapshotsCleared, StartTask, StopTask, TableMethod, TableRef, TableSize, TakeSnapshot, TaskId,
-    TaskKind, TaskProgress, TaskRetention, Unit, Upload, Validate, ValidateRequest, Validated,
+    ClusterId, Command, DcBatches, DcLimit, DcMapping, DcNodes, DeleteBackups, DeleteRequest,
+    DropSnapshot, Event, Fact, Failed, Index, Indexed, Inspect, Inspected, Job, LoadBatch,
+    Location, Method, NewTask, NodeId, NodeInfo, NodePrepared, NodeValidated, Pace, Ping, Pinged,
+    PlanRestore, PrepareNode, PrepareSchema, Probe, ProveRestore, Purge, Purged, PutBack, Rename,
+    Request, RestorePlanned, RestoreProven, RestoreRequest, Retention, Room, RunEnded, RunId,
+    RunStatus, Schedule, SchemaPrepared, SchemaSettled, Seal, Sealed, SetBalancing, SettleSchema,
+    SnapshotTag, SnapshotsCleared, StartTask, StopTask, StoreSchema, TableMethod, TableRef,
+    TableSize, TakeSnapshot, TaskId, TaskKind, TaskProgress, TaskRetention, Unit, Upload, Validate,
+    ValidateRequest, Validated,
 };
 
 /// The JSON Schema of all jobs.
@@ -232,15 +234,7 @@ pub fn jobs() -> Vec<Job> {
             run,
             task: Some(task()),
             backup: None,
-            restore: Some(RestoreRequest {
-                location: vec![location()],
-                snapshot_tag: tag(),
-                source_cluster: None,
-                keyspace: vec!["shop".into()],
-                method: Method::Agent,
-                rate_limit: vec![],
-                transfers: None,
-            }),
+            restore: Some(restore()),
             delete: None,
             validate: None,
             clear: None,
@@ -312,6 +306,15 @@ pub fn jobs() -> Vec<Job> {
             tag: tag(),
             units: vec![shop()],
             location: location(),
+            schema: true,
+        }),
+        Job::StoreSchema(StoreSchema {
+            cluster,
+            run,
+            node,
+            task: task(),
+            tag: tag(),
+            location: vec![location()],
         }),
         Job::Upload(Upload {
             cluster,
@@ -389,6 +392,40 @@ pub fn jobs() -> Vec<Job> {
                 dc: "dc1".into(),
                 nodes: 3,
             }],
+            schema: true,
+            rename: vec![Rename {
+                from: "shop.users".into(),
+                to: "shop.users_old".into(),
+            }],
+            drill: false,
+            dc_mapping: vec![],
+            method: Method::Auto,
+        }),
+        Job::PrepareSchema(PrepareSchema {
+            cluster,
+            run,
+            origin,
+            node,
+            request: restore(),
+            tables: vec![TableSize::new(users(), 1 << 33)],
+            dcs: vec!["dc1".into()],
+            nodes: vec![node],
+            dry: false,
+        }),
+        Job::SettleSchema(SettleSchema {
+            cluster,
+            run,
+            origin,
+            node,
+            location: location(),
+            undo: false,
+            scrap: false,
+        }),
+        Job::ProveRestore(ProveRestore {
+            cluster,
+            run,
+            node,
+            tables: vec![users()],
         }),
         Job::PrepareNode(PrepareNode {
             cluster,
@@ -416,6 +453,17 @@ pub fn jobs() -> Vec<Job> {
             location: location(),
         }),
     ]
+}
+
+fn restore() -> RestoreRequest {
+    RestoreRequest {
+        keyspace: vec!["shop".into()],
+        dc_mapping: vec![DcMapping {
+            from: "dc9".into(),
+            to: "dc1".into(),
+        }],
+        ..RestoreRequest::new(vec![location()], tag())
+    }
 }
 
 /// One sample of every kind of event.
@@ -451,6 +499,8 @@ pub fn events() -> Vec<Event> {
                 cause: "no answer within 5s".into(),
             },
             cql_tls: false,
+            disk_free: 1 << 40,
+            disk_total: 1 << 41,
         }),
         Fact::BalancingSet { enabled: false },
         Fact::SnapshotTaken,
@@ -465,6 +515,7 @@ pub fn events() -> Vec<Event> {
                 ..TableSize::new(users(), 1 << 33)
             }],
         }),
+        Fact::SchemaStored,
         Fact::ChunkStored(ChunkStored {
             chunk: 7,
             files: 1_152,
@@ -473,7 +524,7 @@ pub fn events() -> Vec<Event> {
             methods: vec![TableMethod {
                 table: users(),
                 method: Method::Agent,
-                reason: "ScyllaDB itself uploads to s3 and gcs, not to azure".into(),
+                reason: "ScyllaDB itself reaches s3 and gcs, not azure".into(),
             }],
         }),
         Fact::Sealed(Sealed {
@@ -524,6 +575,29 @@ pub fn events() -> Vec<Event> {
             sstables: 1_000,
             files: 9_000,
             bytes: 1 << 33,
+            methods: vec![],
+        }),
+        Fact::SchemaPrepared(SchemaPrepared {
+            objection: None,
+            created: 4,
+            views: 2,
+            tablets: true,
+            rooms: vec![Room {
+                node: node(),
+                needed: 1 << 33,
+                free: 1 << 40,
+            }],
+            remarks: vec!["shop.users_cdc_log is made by its table".into()],
+        }),
+        Fact::RestoreProven(RestoreProven {
+            tables: 3,
+            rows: 9_000,
+        }),
+        Fact::SchemaSettled(SchemaSettled {
+            views: 2,
+            tables: 3,
+            building: 0,
+            scrapped: false,
         }),
         Fact::NodePrepared(NodePrepared {
             compacting: vec![users()],

@@ -47,6 +47,7 @@ pub fn of_job(job: &Job) -> String {
         | Job::SetBalancing(_)
         | Job::TakeSnapshot(_)
         | Job::Index(_)
+        | Job::StoreSchema(_)
         | Job::Upload(_)
         | Job::Seal(_)
         | Job::DropSnapshot(_)
@@ -54,6 +55,9 @@ pub fn of_job(job: &Job) -> String {
         | Job::Validate(_)
         | Job::ClearSnapshots(_)
         | Job::PlanRestore(_)
+        | Job::PrepareSchema(_)
+        | Job::ProveRestore(_)
+        | Job::SettleSchema(_)
         | Job::PrepareNode(_)
         | Job::PutBack(_) => job.node().map(|node| node.to_string()).unwrap_or_default(),
     };
@@ -92,7 +96,7 @@ pub fn for_dc(kind: &str, cluster: ClusterId, dc: &str) -> String {
 /// be there to put back what came after the run's end.
 #[must_use]
 pub fn removable(cluster: ClusterId, run: RunId) -> Vec<String> {
-    let switches = ["set_balancing", "prepare_node", "put_back"];
+    let switches = ["set_balancing", "prepare_node", "put_back", "settle_schema"];
     Job::KINDS
         .into_iter()
         .filter(|kind| !switches.contains(kind))

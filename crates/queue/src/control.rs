@@ -108,16 +108,21 @@ fn tidies(job: &Job) -> bool {
         | Job::PrepareNode(_)
         | Job::DropSnapshot(_)
         | Job::PutBack(_) => true,
+        // What a drill has made goes whatever became of it.
+        Job::SettleSchema(job) => job.scrap,
         Job::Inspect(_)
         | Job::Ping(_)
         | Job::TakeSnapshot(_)
         | Job::Index(_)
+        | Job::StoreSchema(_)
         | Job::Upload(_)
         | Job::Seal(_)
         | Job::Purge(_)
         | Job::Validate(_)
         | Job::ClearSnapshots(_)
         | Job::PlanRestore(_)
+        | Job::PrepareSchema(_)
+        | Job::ProveRestore(_)
         | Job::LoadBatch(_) => false,
     }
 }

@@ -45,16 +45,19 @@ pub enum Bucket {
     Progress,
     /// What shall become of a run; key `<run>`. Entries are gone after a week.
     Control,
+    /// How schemas were before restores changed them; key `<cluster>.<run>`.
+    Undo,
 }
 
 impl Bucket {
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 7] = [
         Self::Clusters,
         Self::Tasks,
         Self::Runs,
         Self::Leases,
         Self::Progress,
         Self::Control,
+        Self::Undo,
     ];
 
     /// Its name.
@@ -67,6 +70,7 @@ impl Bucket {
             Self::Leases => "leases",
             Self::Progress => "progress",
             Self::Control => "control",
+            Self::Undo => "undo",
         }
     }
 
@@ -81,7 +85,7 @@ impl Bucket {
     /// How long an entry lives after it was last written; zero is for ever.
     fn max_age(self) -> Duration {
         match self {
-            Self::Clusters | Self::Tasks | Self::Runs => Duration::ZERO,
+            Self::Clusters | Self::Tasks | Self::Runs | Self::Undo => Duration::ZERO,
             Self::Leases => LEASE,
             Self::Progress => HOUR,
             Self::Control => 7 * DAY,

@@ -1,18 +1,9 @@
-//! One batch: downloaded, checked, loaded, and proven by a receipt.
+//! One batch: brought into the cluster, and proven by a receipt.
 
-use std::{
-    hash::{DefaultHasher, Hash as _, Hasher as _},
-    path::{Path, PathBuf},
-    time::Instant,
-};
+use std::{path::Path, time::Instant};
 
-use catalog::{
-    Batch, BatchFile, BatchReceipt, BatchSsTable, Document as _, IdKind, Name,
-    key::OwnKey,
-    sstable::{self, Id},
-};
-use futures::{StreamExt as _, TryStreamExt as _, stream};
-use protocol::{BatchLoaded, Control, Fact, LoadBatch, RunId};
+use catalog::{Batch, BatchReceipt, Document as _, key::OwnKey};
+use protocol::{BatchLoaded, Control, Fact, LoadBatch, Location, RunId};
 use queue::{Bucket, Context as JobContext};
 use service::telling;
 use store::Store;
@@ -21,8 +12,13 @@ use tracing::{info, warn};
 use crate::{
     RestoreWorker,
     failure::Failure,
+    load::Ready,
+    metrics::By,
+    names::{local_file, local_name},
+    native::Way,
     plan::{put, read},
-    staging::{Space, Staging},
+    room::Order,
+    staging::{Marked, Staging},
 };
 
 impl RestoreWorker {
@@ -35,40 +31,88 @@ impl RestoreWorker {
         ctx: &JobContext,
     ) -> Result<Option<Fact>, Failure> {
         let store = self.open(&job.location).await?;
-        let receipt_key = OwnKey::BatchReceipt(job.origin, job.batch).to_string();
-        if let Some(body) = read(&store, &receipt_key).await? {
-            let read = BatchReceipt::from_json(&body);
-            let receipt = read.map_err(|cause| Failure::Unreadable {
-                key: receipt_key,
-                cause,
-            })?;
-            return Ok(Some(Fact::BatchLoaded(receipt.loaded)));
+        if let Some(loaded) = self.proven(&store, job.origin, job.batch).await? {
+            return Ok(Some(loaded));
         }
         let Some(batch) = self.planned(&store, &job).await? else {
             return Ok(None);
         };
+        self.leave_to_others(&job, ctx).await?;
         let staging = Staging::below(self.data_dir.path());
-        let place = staging.batch(job.origin, batch.batch)?;
+        if self.is_over(job.run).await? {
+            return Ok(None);
+        }
+        if self.take_up(&staging, &batch, &job, ctx).await?
+            && let Some(loaded) = self.proven(&store, job.origin, job.batch).await?
+        {
+            return Ok(Some(loaded));
+        }
+        self.take_in(&batch, &staging, &job, ctx).await
+    }
+
+    /// Brings a batch of which nothing is known yet.
+    async fn take_in(
+        &self,
+        batch: &Batch,
+        staging: &Staging,
+        job: &LoadBatch,
+        ctx: &JobContext,
+    ) -> Result<Option<Fact>, Failure> {
+        let way = self.way(batch, ctx).await?;
+        let names = names(batch, job.origin)?;
+        let order = self.order(batch, &names, &way);
+        let place = staging.admit(job.origin, batch.batch, &order, ctx).await?;
         if self.is_over(job.run).await? {
             Staging::clear_batch(&place.dir)?;
             return Ok(None);
         }
         let part = format!("any.batch-{}", job.batch);
         let _say = self.pacer.job(job.cluster, job.task, job.pace);
-        let work = Box::pin(self.bring(&batch, &staging, &place.dir, &job, ctx));
+        let work = Box::pin(async {
+            match &way {
+                Way::Own => self.bring(batch, &names, &place.dir, job, ctx).await,
+                Way::Native { endpoint } => {
+                    self.bring_natively(batch, endpoint, &place.dir, ctx).await
+                }
+            }
+        });
         let loaded = telling(&self.queue, job.run, &part, &ctx.alive, &self.pacer, work).await?;
+        self.prove(&job.location, job.origin, &loaded).await?;
+        Staging::clear_batch(&place.dir)?;
+        self.count(batch, &loaded, &way, job);
+        Ok(Some(Fact::BatchLoaded(loaded)))
+    }
+
+    /// What the batch's receipt says, if it has one.
+    async fn proven(
+        &self,
+        store: &Store,
+        origin: RunId,
+        batch: u32,
+    ) -> Result<Option<Fact>, Failure> {
+        let key = OwnKey::BatchReceipt(origin, batch).to_string();
+        let Some(body) = read(store, &key).await? else {
+            return Ok(None);
+        };
+        let read = BatchReceipt::from_json(&body);
+        let receipt = read.map_err(|cause| Failure::Unreadable { key, cause })?;
+        Ok(Some(Fact::BatchLoaded(receipt.loaded)))
+    }
+
+    /// Writes the batch's receipt: this node has taken in all of it.
+    pub(crate) async fn prove(
+        &self,
+        location: &Location,
+        origin: RunId,
+        loaded: &BatchLoaded,
+    ) -> Result<(), Failure> {
+        let store = self.open(location).await?;
         let receipt = BatchReceipt {
             node: self.id,
             loaded: loaded.clone(),
         };
-        put(&store, receipt_key, receipt.to_json()).await?;
-        self.metrics.batches.inc();
-        self.metrics.sstables.inc_by(batch.sstables.len() as u64);
-        info!(
-            run = %job.run, batch = job.batch, table = %batch.table, sstables = batch.sstables.len(),
-            bytes = loaded.bytes, download_ms = loaded.download_ms, load_ms = loaded.load_ms, "batch loaded"
-        );
-        Ok(Some(Fact::BatchLoaded(loaded)))
+        let key = OwnKey::BatchReceipt(origin, loaded.batch).to_string();
+        put(&store, key, receipt.to_json()).await
     }
 
     async fn planned(&self, store: &Store, job: &LoadBatch) -> Result<Option<Batch>, Failure> {
@@ -99,240 +143,105 @@ impl RestoreWorker {
         Ok(said.is_some())
     }
 
+    /// Takes up what a worker that died had already moved into `upload/` of this batch, so that it is
+    /// neither downloaded nor loaded once more. Whether there was any.
+    async fn take_up(
+        &self,
+        staging: &Staging,
+        batch: &Batch,
+        job: &LoadBatch,
+        ctx: &JobContext,
+    ) -> Result<bool, Failure> {
+        let mark = staging.mark(&batch.table)?;
+        if !mark.is_some_and(|mark| mark.is_of(job.origin, job.batch)) {
+            return Ok(false);
+        }
+        let (upload, _turn) = self.turn(staging, &batch.table, ctx).await?;
+        self.finish_earlier(staging, &batch.table, &upload, ctx)
+            .await?;
+        Ok(true)
+    }
+
+    fn order(&self, batch: &Batch, names: &[String], way: &Way) -> Order {
+        let mut order = Order {
+            percent: self.min_free_percent,
+            ..Order::nothing(self.slots)
+        };
+        match way {
+            Way::Own => {
+                for (sstable, name) in batch.sstables.iter().zip(names) {
+                    let local = |file| (local_file(sstable, file, name), file.bytes);
+                    order.files.extend(sstable.files.iter().map(local));
+                }
+            }
+            // Nothing of it gets to the disk before it is loaded.
+            Way::Native { .. } => {}
+        }
+        order
+    }
+
+    /// Downloads the batch, and loads it.
     async fn bring(
         &self,
         batch: &Batch,
-        staging: &Staging,
+        names: &[String],
         dir: &Path,
         job: &LoadBatch,
         ctx: &JobContext,
     ) -> Result<BatchLoaded, Failure> {
-        let began = Instant::now();
-        let source = self.open(&batch.location).await?;
-        let mut names = Vec::new();
-        for sstable in &batch.sstables {
-            names.push(local_name(batch, sstable, job.origin)?);
-        }
-        let mut files = Vec::new();
-        for (sstable, name) in batch.sstables.iter().zip(&names) {
-            for file in &sstable.files {
-                files.push((dir.join(local_file(sstable, file, name)), file));
-            }
-        }
-        self.check_space(batch.batch, &files)?;
-        let mut downloads = Vec::new();
-        for (path, file) in files {
-            downloads.push(self.download(&source, path, file, ctx));
-        }
-        stream::iter(downloads)
-            .buffer_unordered(job.pace.transfers_or(self.transfers))
-            .try_collect::<()>()
-            .await?;
-        for (sstable, name) in batch.sstables.iter().zip(&names) {
-            check(dir, sstable, name).await?;
-        }
-        let download_ms = millis(began);
-        let load_ms = self.load(staging, dir, &batch.table, &names, ctx).await?;
-        Staging::clear_batch(dir)?;
-        Ok(BatchLoaded {
-            batch: batch.batch,
-            files: batch.files(),
-            bytes: batch.bytes(),
-            download_ms,
-            load_ms,
-            table: Some(batch.table.clone()),
-        })
-    }
-
-    /// Refuses what does not fit. What an earlier attempt has brought needs no room any more.
-    fn check_space(&self, batch: u32, files: &[(PathBuf, &BatchFile)]) -> Result<(), Failure> {
-        let Space { free, total, block } = Staging::space(self.data_dir.path())?;
-        let lacking = |(path, file): &(PathBuf, &BatchFile)| {
-            let there = std::fs::metadata(path).map_or(0, |there| there.len());
-            file.bytes.saturating_sub(there)
+        let transfers = job.pace.transfers_or(self.transfers);
+        let download_ms = self.bring_files(batch, names, dir, transfers, ctx).await?;
+        Staging::arrived(dir)?;
+        let ready = Ready {
+            table: &batch.table,
+            dir,
+            names,
+            batch: Marked {
+                origin: job.origin,
+                location: job.location.clone(),
+                loaded: BatchLoaded {
+                    download_ms,
+                    ..of(batch)
+                },
+            },
         };
-        // Each file ends with a block that is not full.
-        let blocks = files.iter().map(|file| lacking(file).div_ceil(block));
-        let needed = blocks.sum::<u64>().saturating_mul(block);
-        let percent = self.min_free_percent;
-        let keep = total / 100 * u64::from(percent);
-        if free < needed.saturating_add(keep) {
-            return Err(Failure::NoSpace {
-                batch,
-                needed,
-                free,
-                total,
-                percent,
-            });
-        }
-        Ok(())
+        self.load(&Staging::below(self.data_dir.path()), ready, ctx)
+            .await
     }
 
-    /// Downloads a file unless an earlier attempt has; checks it against the backup's checksum.
-    async fn download(
-        &self,
-        source: &Store,
-        path: PathBuf,
-        file: &BatchFile,
-        ctx: &JobContext,
-    ) -> Result<(), Failure> {
-        if let (Ok(there), Some(expected)) = (std::fs::metadata(&path), file.crc32)
-            && there.len() == file.bytes
-            && crc32_of(path.clone()).await? == expected
-        {
-            ctx.alive.moved(0);
-            return Ok(());
-        }
-        let moved = |bytes| {
-            self.metrics.received.inc_by(bytes);
-            ctx.alive.moved(bytes);
+    fn count(&self, batch: &Batch, loaded: &BatchLoaded, way: &Way, job: &LoadBatch) {
+        let method = way.method();
+        let by = By {
+            method: method.as_str(),
         };
-        let done = source.get_file(&file.key, &path, file.bytes, &moved).await;
-        let found = done
-            .map_err(Failure::store(format!("download `{}`", file.key)))?
-            .crc32;
-        match file.crc32 {
-            Some(expected) if expected != found => {
-                let (key, listed) = (file.key.clone(), "backup's manifest");
-                Err(Failure::Damaged {
-                    key,
-                    found,
-                    listed,
-                    expected,
-                })
-            }
-            Some(_) | None => Ok(()),
-        }
+        let metrics = &self.metrics;
+        metrics.batches.get_or_create(&by).inc();
+        metrics.loaded.get_or_create(&by).inc_by(loaded.bytes);
+        metrics.sstables.inc_by(batch.sstables.len() as u64);
+        info!(
+            run = %job.run, batch = job.batch, table = %batch.table, sstables = batch.sstables.len(), %method,
+            bytes = loaded.bytes, download_ms = loaded.download_ms, load_ms = loaded.load_ms, "batch loaded"
+        );
     }
 }
 
-/// The SSTable's name on this node. An id that is used again gets a unique one in its place,
-/// the same at every attempt.
-fn local_name(batch: &Batch, sstable: &BatchSsTable, origin: RunId) -> Result<String, Failure> {
-    match batch.ids {
-        IdKind::Uuid => Ok(sstable.name.clone()),
-        IdKind::Integer => {
-            let name: Name =
-                sstable::parse_sstable(&sstable.name).map_err(|_| Failure::Incomplete {
-                    sstable: sstable.name.clone(),
-                    component: sstable::TOC.to_owned(),
-                })?;
-            Ok(name.renamed(&unique_id(origin, batch.batch, &sstable.name)))
-        }
+/// What is told of the batch, before any of it has happened.
+pub(crate) fn of(batch: &Batch) -> BatchLoaded {
+    BatchLoaded {
+        batch: batch.batch,
+        files: batch.files(),
+        bytes: batch.bytes(),
+        download_ms: 0,
+        load_ms: 0,
+        table: Some(batch.table.clone()),
     }
 }
 
-/// Whether the SSTable is whole: all of its TOC, and `Data.db` as its digest says.
-async fn check(dir: &Path, sstable: &BatchSsTable, name: &str) -> Result<(), Failure> {
-    let toc = dir.join(format!("{name}-{}", sstable::TOC));
-    let toc = tokio::fs::read_to_string(&toc)
-        .await
-        .map_err(Failure::file("read", &toc))?;
-    for component in toc.lines().map(str::trim).filter(|line| !line.is_empty()) {
-        let listed = format!("{}-{component}", sstable.name);
-        if !sstable.files.iter().any(|file| file.name == listed) {
-            return Err(Failure::Incomplete {
-                sstable: sstable.name.clone(),
-                component: component.to_owned(),
-            });
-        }
-    }
-    let digest = dir.join(format!("{name}-{}", sstable::DIGEST));
-    let content = match tokio::fs::read(&digest).await {
-        Ok(content) => content,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        Err(e) => return Err(Failure::file("read", digest)(e)),
-    };
-    let Some(expected) = scylla::read_digest(&content) else {
-        return Ok(());
-    };
-    let data = format!("{}-{}", sstable.name, sstable::DATA);
-    let Some(file) = sstable.files.iter().find(|file| file.name == data) else {
-        return Ok(());
-    };
-    let found = match file.crc32 {
-        // What was downloaded has been compared with it.
-        Some(known) => known,
-        None => crc32_of(dir.join(format!("{name}-{}", sstable::DATA))).await?,
-    };
-    if found != expected {
-        let (key, listed) = (file.key.clone(), "SSTable's own digest");
-        return Err(Failure::Damaged {
-            key,
-            found,
-            listed,
-            expected,
-        });
-    }
-    Ok(())
-}
-
-async fn crc32_of(path: PathBuf) -> Result<u32, Failure> {
-    let done = tokio::task::spawn_blocking(move || scylla::crc32_of(&path)).await;
-    Ok(done.expect("reading a file does not panic")?.0)
-}
-
-/// The file's name on this node: the SSTable's, with the component.
-fn local_file(sstable: &BatchSsTable, file: &BatchFile, name: &str) -> String {
-    let component = file.name.strip_prefix(&*sstable.name).unwrap_or(&file.name);
-    format!("{name}{component}")
+fn names(batch: &Batch, origin: RunId) -> Result<Vec<String>, Failure> {
+    let of = |sstable| local_name(batch, sstable, origin);
+    batch.sstables.iter().map(of).collect()
 }
 
 pub(crate) fn millis(since: Instant) -> u64 {
     u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
-}
-
-/// A unique id in place of an integer one: the time of the run, and a hash of what it stands for.
-fn unique_id(origin: RunId, batch: u32, sstable: &str) -> Id {
-    /// Seconds from the calendar's epoch (1582-10-15) to 1970.
-    const GREGORIAN: u64 = 12_219_292_800;
-    const DAY: u64 = 86_400;
-    let (seconds, nanos) = origin
-        .0
-        .get_timestamp()
-        .map_or((0, 0), |time| time.to_unix());
-    let seconds = seconds + GREGORIAN;
-    // Without random keys, so that every attempt finds what an earlier one has downloaded.
-    let mut hasher = DefaultHasher::new();
-    (origin.0.as_bytes(), batch, sstable).hash(&mut hasher);
-    // The two highest bits say that it is a UUID of the usual variant.
-    let node = (hasher.finish() & (u64::MAX >> 2)) | (1 << 63);
-    let text = format!(
-        "{}_{}_{}{}",
-        base36(seconds / DAY, 4),
-        base36(seconds % DAY, 4),
-        base36(u64::from(nanos / 100), 5),
-        base36(node, 13)
-    );
-    Id::Uuid(text)
-}
-
-fn base36(mut value: u64, width: usize) -> String {
-    const DIGITS: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
-    let mut text = vec![b'0'; width];
-    for digit in text.iter_mut().rev() {
-        *digit = DIGITS[usize::try_from(value % 36).expect("below 36")];
-        value /= 36;
-    }
-    text.into_iter().map(char::from).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_new_id_is_one_scylla_reads_and_the_same_each_time() {
-        let origin = RunId::generate();
-        let id = unique_id(origin, 3, "me-1-big");
-        assert_eq!(id, unique_id(origin, 3, "me-1-big"));
-        assert_ne!(id, unique_id(origin, 4, "me-1-big"));
-        assert_ne!(id, unique_id(origin, 3, "me-2-big"));
-        let name = sstable::parse_sstable(&format!("me-{id}-big")).unwrap();
-        assert_eq!(name.id, id);
-        assert!(
-            id.to_string().starts_with("3g") || id.to_string().starts_with("3h"),
-            "{id}: of our days"
-        );
-    }
 }

@@ -2,6 +2,7 @@
 
 use std::{io, path::PathBuf};
 
+use protocol::TableRef;
 use queue::JobError;
 use service::Chain;
 
@@ -23,6 +24,12 @@ pub(crate) enum Failure {
     #[error(transparent)]
     Plan(#[from] catalog::restore::RestoreError),
     #[error(transparent)]
+    Cql(#[from] scylla::CqlError),
+    #[error(transparent)]
+    Schema(#[from] cql::Error),
+    #[error(transparent)]
+    Bucket(#[from] bucket::Error),
+    #[error(transparent)]
     Pattern(#[from] catalog::InvalidPattern),
     #[error(transparent)]
     Manifest(#[from] catalog::ManifestError),
@@ -32,6 +39,8 @@ pub(crate) enum Failure {
         #[source]
         cause: catalog::DocumentError,
     },
+    #[error("restore {origin} has made keyspaces that are no drill's, so they are not dropped")]
+    NoDrill { origin: protocol::RunId },
     #[error("the request names no location")]
     NoLocation,
     #[error("backup {tag} holds nothing that the keyspace globs {globs:?} choose")]
@@ -65,6 +74,14 @@ pub(crate) enum Failure {
         total: u64,
         percent: u8,
     },
+    #[error("ScyllaDB itself could not restore files of {table}: {words}")]
+    Task { table: TableRef, words: String },
+    #[error("this node cannot restore batches by method `native`: {reason}")]
+    NoEndpoint { reason: String },
+    #[error("ScyllaDB has forgotten the restore of batch {batch} {tries} times, as at a restart")]
+    Lost { batch: u32, tries: u32 },
+    #[error("{why}; left to other nodes of the datacenter")]
+    LeftToOthers { why: String },
     #[error("{} holds `{file}`, which Thetis has not put there: load it or remove it, then start the restore again", dir.display())]
     Alien { dir: PathBuf, file: String },
     #[error("ScyllaDB has loaded the SSTables but left `{file}` in {}", dir.display())]
@@ -99,16 +116,34 @@ impl Failure {
     /// Whether another try may help: here, or on another node.
     pub(crate) fn verdict(&self) -> JobError {
         let text = Chain(self).to_string();
-        let retry = match self {
+        match self.retry() {
+            true => JobError::Retry(text),
+            false => JobError::Refuse(text),
+        }
+    }
+
+    /// Whether the same may go well later.
+    pub(crate) fn retry(&self) -> bool {
+        match self {
+            Self::Cql(cause) => cause.retry(),
+            Self::Bucket(cause) => cause.retry(),
             Self::Node(cause) => cause.retry(),
             Self::Store { cause, .. } => cause.retry(),
-            Self::Queue(_) | Self::NoSpace { .. } | Self::Left { .. } => true,
+            Self::Queue(_)
+            | Self::NoSpace { .. }
+            | Self::Left { .. }
+            | Self::NoEndpoint { .. }
+            | Self::Lost { .. }
+            | Self::LeftToOthers { .. } => true,
+            Self::Task { words, .. } => !is_settled(words),
             Self::File { cause, .. } => cause.kind() == io::ErrorKind::StorageFull,
             Self::NotMine { .. }
             | Self::Plan(_)
+            | Self::Schema(_)
             | Self::Pattern(_)
             | Self::Manifest(_)
             | Self::Unreadable { .. }
+            | Self::NoDrill { .. }
             | Self::NoLocation
             | Self::Nothing { .. }
             | Self::NoTable { .. }
@@ -116,11 +151,18 @@ impl Failure {
             | Self::Damaged { .. }
             | Self::Incomplete { .. }
             | Self::Alien { .. } => false,
-        };
-        if retry {
-            JobError::Retry(text)
-        } else {
-            JobError::Refuse(text)
         }
     }
+}
+
+/// Whether ScyllaDB would say the same each time.
+fn is_settled(words: &str) -> bool {
+    let settled = [
+        "no_such_column_family",
+        "Materialized View",
+        "malformed_sstable",
+        "Digest mismatch",
+        "primary replica only",
+    ];
+    settled.iter().any(|text| words.contains(text))
 }

@@ -16,12 +16,18 @@
 //! # Not here
 //! When to do what is the scheduler's. Nothing is ever deleted from the bucket.
 
+mod again;
 mod batch;
+mod download;
 mod failure;
 mod load;
 mod metrics;
+mod names;
+mod native;
 mod plan;
 mod prepare;
+mod room;
+mod schema;
 mod staging;
 
 use std::{sync::Arc, time::Duration};
@@ -29,12 +35,13 @@ use std::{sync::Arc, time::Duration};
 use protocol::{Cluster, ClusterId, Fact, Job, NodeId, Presence, WorkerKind, subject};
 use queue::{Bucket, Consumer, Context as JobContext, Handler, JobError, Queue};
 use scylla::{DataDir, Node};
-use service::{Beside, Context, Error, Pacer, pause};
+use service::{Beside, Context, Error, Login, Natively, Pacer, pause};
 use store::Stores;
+use tokio::sync::{Mutex, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::{failure::Failure, metrics::Metrics};
+use crate::{again::Failed, failure::Failure, metrics::Metrics};
 
 /// How often to look whether the node's cluster is registered.
 const LOOK: Duration = Duration::from_secs(2);
@@ -53,13 +60,27 @@ pub async fn run(ctx: Context) -> Result<(), Error> {
         node: beside.node.clone(),
         data_dir: DataDir::new(&beside.data_dir),
         stores: beside.stores.clone(),
+        login: beside.login.clone(),
         queue: beside.queue.clone(),
+        cluster_name: beside.presence.cluster_name.clone(),
+        natively: Natively::new(&beside),
         transfers: ctx.config.restore.transfers,
+        slots: ctx.config.restore.slots,
+        line: Semaphore::new(1),
+        loading: Mutex::new(()),
+        failed: Failed::default(),
         pacer: pacer.clone(),
         min_free_percent: ctx.config.restore.min_free_percent,
         metrics: ctx.registry.register("restore", Metrics::register),
     });
-    let kinds = ["plan_restore", "prepare_node", "put_back"];
+    let kinds = [
+        "plan_restore",
+        "prepare_schema",
+        "prove_restore",
+        "settle_schema",
+        "prepare_node",
+        "put_back",
+    ];
     let bound = Consumer {
         name: format!("restore-{}", beside.id()),
         filters: kinds
@@ -67,19 +88,33 @@ pub async fn run(ctx: Context) -> Result<(), Error> {
             .into(),
         slots: 1,
     };
-    let (announced, worked, shared, ()) = tokio::join!(
-        beside
-            .queue
-            .announce(|| Presence::clone(&beside.presence), ctx.stop.clone()),
+    let presence = || Presence {
+        native: worker.natively.told(),
+        ..Presence::clone(&beside.presence)
+    };
+    worker.natively.first_look().await;
+    let adviser = Arc::new(Adviser(Arc::clone(&worker)));
+    let (announced, worked, shared, answered, (), ()) = tokio::join!(
+        beside.queue.announce(presence, ctx.stop.clone()),
         beside
             .queue
             .work(bound, Arc::clone(&worker), ctx.stop.clone()),
-        take_batches(&beside, worker, ctx.config.restore.slots, &ctx.stop),
+        take_batches(
+            &beside,
+            Arc::clone(&worker),
+            ctx.config.restore.slots,
+            &ctx.stop
+        ),
+        beside
+            .queue
+            .answer(&["prepare_schema"], beside.id(), adviser, ctx.stop.clone()),
         pacer.follow(&ctx.stop),
+        worker.natively.look_on(&ctx.stop),
     );
     announced
         .and(worked)
         .and(shared)
+        .and(answered)
         .map_err(|e| Error::new("working for the queue", e))
 }
 
@@ -142,14 +177,48 @@ async fn registered(beside: &Beside) -> Option<ClusterId> {
         .find_map(|(_, cluster, _)| has_node(&cluster).then_some(cluster.id))
 }
 
+/// Says what a restore would do, to whoever asks past the queue. It changes nothing.
+struct Adviser(Arc<RestoreWorker>);
+
+impl Handler for Adviser {
+    async fn handle(&self, job: Job, ctx: JobContext) -> Result<Option<Fact>, JobError> {
+        let kind = job.kind();
+        let told = if let Job::PrepareSchema(job) = job
+            && job.dry
+        {
+            Box::pin(self.0.prepare_schema(job, &ctx)).await.map(Some)
+        } else {
+            Err(Failure::NotMine { kind })
+        };
+        told.map_err(|failure| failure.verdict())
+    }
+
+    fn node(&self) -> Option<NodeId> {
+        Some(self.0.id)
+    }
+}
+
 /// What a restore-worker needs for each job.
 struct RestoreWorker {
     id: NodeId,
     node: Node,
     data_dir: DataDir,
     stores: Stores,
+    login: Login,
     queue: Queue,
+    /// The name the cluster has for itself.
+    cluster_name: String,
+    /// Which stores the node knows by itself.
+    natively: Natively,
     transfers: usize,
+    /// Batches that the node may have in hand.
+    slots: usize,
+    /// Whose turn it is to download.
+    line: Semaphore,
+    /// Whose turn it is to load, of this worker's.
+    loading: Mutex<()>,
+    /// What failed here.
+    failed: Failed,
     pacer: Pacer,
     min_free_percent: u8,
     metrics: Metrics,
@@ -159,6 +228,9 @@ impl RestoreWorker {
     async fn work(&self, job: Job, ctx: &JobContext) -> Result<Option<Fact>, Failure> {
         match job {
             Job::PlanRestore(job) => self.plan(job, ctx).await.map(Some),
+            Job::PrepareSchema(job) => self.prepare_schema(job, ctx).await.map(Some),
+            Job::ProveRestore(job) => self.read_back(job, ctx).await.map(Some),
+            Job::SettleSchema(job) => self.settle_schema(job, ctx).await.map(Some),
             Job::PrepareNode(job) => self.prepare(job, ctx).await.map(Some),
             Job::LoadBatch(job) => self.load_batch(job, ctx).await,
             Job::PutBack(job) => self.put_back(job, ctx).await.map(Some),
@@ -168,6 +240,7 @@ impl RestoreWorker {
             | Job::SetBalancing(_)
             | Job::TakeSnapshot(_)
             | Job::Index(_)
+            | Job::StoreSchema(_)
             | Job::Upload(_)
             | Job::Seal(_)
             | Job::DropSnapshot(_)
@@ -180,13 +253,22 @@ impl RestoreWorker {
 
 impl Handler for RestoreWorker {
     async fn handle(&self, job: Job, ctx: JobContext) -> Result<Option<Fact>, JobError> {
-        match ctx
-            .stop
-            .run_until_cancelled(Box::pin(self.work(job, &ctx)))
-            .await
-        {
-            Some(Ok(fact)) => Ok(fact),
-            Some(Err(failure)) => Err(failure.verdict()),
+        let batch = if let Job::LoadBatch(batch) = &job {
+            Some(batch.clone())
+        } else {
+            None
+        };
+        let work = Box::pin(self.work(job, &ctx));
+        let done = ctx.stop.run_until_cancelled(work).await;
+        if let Some(job) = batch {
+            match &done {
+                Some(Ok(_)) => {}
+                Some(Err(failure)) => self.failed.note(&job, ctx.attempt, failure),
+                None => self.leave_off(&job).await,
+            }
+        }
+        match done {
+            Some(done) => done.map_err(|failure| failure.verdict()),
             None => Err(JobError::Stopped),
         }
     }

@@ -1,22 +1,25 @@
 //! Getting SSTables that lie ready into the node.
 
 use std::{
-    fs, io,
+    fs::{self, File},
+    io,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
 use catalog::sstable;
-use protocol::{RunId, TableRef};
+use protocol::{BatchLoaded, RunId, TableRef};
 use queue::Context as JobContext;
 use scylla::LoadOptions;
+use tokio::sync::MutexGuard;
 use tracing::{info, warn};
 
 use crate::{
     RestoreWorker,
     batch::millis,
+    download::alive,
     failure::Failure,
-    staging::{Mark, Staging},
+    staging::{Mark, Marked, Staging, is_held, sync},
 };
 
 /// Between two tries to load while the node loads something else.
@@ -24,27 +27,36 @@ const BUSY_PAUSE: Duration = Duration::from_secs(1);
 /// How long loaded files may stay in `upload/`: the node removes them after it has answered.
 const LEFT: Duration = Duration::from_secs(120);
 /// Between two looks at `upload/`.
-const LOOK: Duration = Duration::from_millis(50);
-/// How often a load that goes on counts as alive: the node tells nothing meanwhile.
-const PULSE: Duration = Duration::from_secs(10);
+const LOOK: Duration = Duration::from_millis(20);
+
+/// A batch whose SSTables, `names`, lie ready in `dir`.
+pub(crate) struct Ready<'a> {
+    pub(crate) table: &'a TableRef,
+    pub(crate) dir: &'a Path,
+    pub(crate) names: &'a [String],
+    pub(crate) batch: Marked,
+}
+
+/// The turn to load: one worker of a node at a time, and in it one batch.
+pub(crate) struct Turn<'a> {
+    _worker: MutexGuard<'a, ()>,
+    _node: File,
+}
 
 impl RestoreWorker {
-    /// Moves the SSTables `names` from `dir` into the table's `upload/` and has the node load them.
-    ///
-    /// One worker of a node at a time. Gives the milliseconds the loading took.
+    /// Moves a batch's SSTables into the table's `upload/` and has the node load them. Gives what is to be
+    /// told of the batch, with the milliseconds the loading took.
     pub(crate) async fn load(
         &self,
         staging: &Staging,
-        dir: &Path,
-        table: &TableRef,
-        names: &[String],
+        ready: Ready<'_>,
         ctx: &JobContext,
-    ) -> Result<u64, Failure> {
-        let upload = self.upload_dir(table).await?;
-        let _lock = staging.lock(ctx).await?;
+    ) -> Result<BatchLoaded, Failure> {
+        let table = ready.table;
+        let (upload, _turn) = self.turn(staging, table, ctx).await?;
         self.finish_earlier(staging, table, &upload, ctx).await?;
         let began = Instant::now();
-        let files = move_in(staging, table, dir, &upload, names)?;
+        let mark = move_in(staging, &ready, &upload)?;
         match self.refresh(table, &upload, ctx).await {
             Ok(()) => staging.clear_mark(table)?,
             Err(
@@ -55,32 +67,54 @@ impl RestoreWorker {
                 ),
             ) => {
                 // It would be in the way of every later load.
-                take_out(&upload, &files)?;
-                staging.clear_mark(table)?;
+                throw_out(staging, mark, &upload)?;
                 return Err(failure);
             }
             Err(failure) => return Err(failure),
         }
-        Ok(millis(began))
+        Ok(BatchLoaded {
+            load_ms: millis(began),
+            ..ready.batch.loaded
+        })
+    }
+
+    /// Waits until nobody else loads on this node. Gives the table's `upload/`.
+    pub(crate) async fn turn(
+        &self,
+        staging: &Staging,
+        table: &TableRef,
+        ctx: &JobContext,
+    ) -> Result<(PathBuf, Turn<'_>), Failure> {
+        let upload = self.upload_dir(table).await?;
+        let turn = Turn {
+            // In the order of their coming, and without a pause between two.
+            _worker: alive(ctx, self.loading.lock()).await,
+            _node: staging.lock(ctx).await?,
+        };
+        Ok((upload, turn))
     }
 
     /// Takes away what a restore that is given up has downloaded, and what it had moved into
-    /// `upload/` directories but not loaded.
+    /// `upload/` directories but not loaded; ScyllaDB's own restores are called off.
     pub(crate) async fn clear(&self, origin: RunId, ctx: &JobContext) -> Result<(), Failure> {
         let staging = Staging::below(self.data_dir.path());
         if !staging.is_there()? {
             return Ok(());
         }
         staging.outwait(origin, ctx).await?;
+        for dir in staging.batch_dirs(Some(origin))? {
+            self.call_off(&dir).await;
+        }
         let _lock = staging.lock(ctx).await?;
         for mark in staging.marks()? {
             match self.upload_dir(&mark.table).await {
-                Ok(upload) => take_out(&upload, &mark.files)?,
+                Ok(upload) => throw_out(&staging, mark, &upload)?,
                 // The table was dropped, and its files with it.
-                Err(Failure::Node(scylla::Error::NoTableDir { .. })) => {}
+                Err(Failure::Node(scylla::Error::NoTableDir { .. })) => {
+                    staging.clear_mark(&mark.table)?;
+                }
                 Err(failure) => return Err(failure),
             }
-            staging.clear_mark(&mark.table)?;
         }
         staging.clear_run(origin)
     }
@@ -91,39 +125,63 @@ impl RestoreWorker {
         Ok(found.expect("looking at files does not panic")?)
     }
 
-    /// Loads what a worker that died had moved in, or takes it out again if that was not all: the
-    /// batch brings it once more. Other files there are somebody else's.
-    async fn finish_earlier(
+    /// Loads what a worker that died had moved in, and proves its batch; or takes it back if that was not
+    /// all of it. Other files there are somebody else's.
+    ///
+    /// The node deletes files only when their rows are where they belong. So if all were moved in, and
+    /// none is left, all are loaded.
+    pub(crate) async fn finish_earlier(
         &self,
         staging: &Staging,
         table: &TableRef,
         upload: &Path,
         ctx: &JobContext,
     ) -> Result<(), Failure> {
-        let mark = staging.mark(table)?;
         let there = listed(upload)?;
-        let Some(first) = there.first() else {
-            return staging.clear_mark(table);
+        let alien = |file: &String| Failure::Alien {
+            dir: upload.to_owned(),
+            file: file.clone(),
         };
-        let Some(mark) = mark else {
-            return Err(Failure::Alien {
-                dir: upload.to_owned(),
-                file: first.clone(),
-            });
+        let mark = match (staging.mark(table)?, there.first()) {
+            (Some(mark), _) => mark,
+            (None, None) => return Ok(()),
+            (None, Some(first)) => return Err(alien(first)),
         };
         if !mark.moved {
             return take_back(staging, &mark, upload);
         }
-        // The node may have given an SSTable a new id meanwhile, so only the number can be compared.
-        if there.len() > mark.files.len() {
-            return Err(Failure::Alien {
-                dir: upload.to_owned(),
-                file: first.clone(),
-            });
+        let began = Instant::now();
+        if let Some(first) = there.first() {
+            // The node may have given an SSTable a new id meanwhile, so only the number can be compared.
+            if there.len() > mark.files.len() {
+                return Err(alien(first));
+            }
+            info!(%table, files = there.len(), "loading what an earlier worker had left");
+            self.refresh(table, upload, ctx).await?;
         }
-        info!(%table, files = there.len(), "loading what an earlier worker had left");
-        self.refresh(table, upload, ctx).await?;
+        if let Some(batch) = mark.batch {
+            self.prove_earlier(staging, batch, began).await?;
+        }
         staging.clear_mark(table)
+    }
+
+    /// Proves a batch that an earlier worker had moved in.
+    async fn prove_earlier(
+        &self,
+        staging: &Staging,
+        batch: Marked,
+        began: Instant,
+    ) -> Result<(), Failure> {
+        let loaded = BatchLoaded {
+            load_ms: millis(began),
+            ..batch.loaded
+        };
+        self.prove(&batch.location, batch.origin, &loaded).await?;
+        let dir = staging.batch_dir(batch.origin, loaded.batch);
+        match is_held(&dir)? {
+            true => Ok(()),
+            false => Staging::clear_batch(&dir),
+        }
     }
 
     /// Has the node load `upload/`, waiting while it loads something else, until the files are gone.
@@ -135,18 +193,9 @@ impl RestoreWorker {
     ) -> Result<(), Failure> {
         let mut told = false;
         loop {
+            // The node tells nothing meanwhile.
             let load = self.node.load(table, LoadOptions::Stream);
-            let pulse = async {
-                loop {
-                    tokio::time::sleep(PULSE).await;
-                    ctx.alive.moved(0);
-                }
-            };
-            let loaded = tokio::select! {
-                loaded = load => loaded,
-                never = pulse => never,
-            };
-            match loaded {
+            match alive(ctx, load).await {
                 Ok(()) => break,
                 Err(scylla::Error::AlreadyLoading) => {
                     if !told {
@@ -193,40 +242,46 @@ fn listed(upload: &Path) -> Result<Vec<String>, Failure> {
 
 /// Renames the SSTables into `upload/`, noting their names before; each TOC after its components,
 /// for the node takes what has a TOC as whole.
-fn move_in(
-    staging: &Staging,
-    table: &TableRef,
-    dir: &Path,
-    upload: &Path,
-    names: &[String],
-) -> Result<Vec<String>, Failure> {
+fn move_in(staging: &Staging, ready: &Ready<'_>, upload: &Path) -> Result<Mark, Failure> {
     let is_toc = |file: &String| file.ends_with(&format!("-{}", sstable::TOC));
     let ours = |file: &String| {
-        names.iter().any(|name| {
+        ready.names.iter().any(|name| {
             file.strip_prefix(&**name)
                 .is_some_and(|rest| rest.starts_with('-'))
         })
     };
-    let mut files = listed(dir)?;
+    let mut files = listed(ready.dir)?;
     files.retain(ours);
     files.sort_by_key(is_toc);
     let mut mark = Mark {
-        table: table.clone(),
+        table: ready.table.clone(),
         files,
         moved: false,
+        batch: Some(ready.batch.clone()),
     };
     staging.set_mark(&mark)?;
     for file in &mark.files {
-        let (from, to) = (dir.join(file), upload.join(file));
+        let (from, to) = (ready.dir.join(file), upload.join(file));
         fs::rename(&from, &to).map_err(Failure::file("move into `upload` the file", from))?;
     }
+    sync(upload)?;
     mark.moved = true;
     staging.set_mark(&mark)?;
-    Ok(mark.files)
+    Ok(mark)
 }
 
-/// Undoes a move that was cut short.
+/// Undoes a move that was cut short: what was moved is the batch's again, if that is still wanted.
 fn take_back(staging: &Staging, mark: &Mark, upload: &Path) -> Result<(), Failure> {
+    let dir = mark.batch.as_ref().map(|batch| {
+        let dir = staging.batch_dir(batch.origin, batch.loaded.batch);
+        dir.is_dir().then_some(dir)
+    });
+    if let Some(dir) = dir.flatten() {
+        for file in mark.files.iter().rev() {
+            let from = upload.join(file);
+            gone(fs::rename(&from, dir.join(file)), "take back", from)?;
+        }
+    }
     take_out(upload, &mark.files)?;
     match listed(upload)?.into_iter().next() {
         None => staging.clear_mark(&mark.table),
@@ -237,17 +292,34 @@ fn take_back(staging: &Staging, mark: &Mark, upload: &Path) -> Result<(), Failur
     }
 }
 
+/// Removes a batch from `upload/`. Should that be cut short, nobody takes it for loaded.
+fn throw_out(staging: &Staging, mark: Mark, upload: &Path) -> Result<(), Failure> {
+    let mark = Mark {
+        moved: false,
+        batch: None,
+        ..mark
+    };
+    staging.set_mark(&mark)?;
+    take_out(upload, &mark.files)?;
+    staging.clear_mark(&mark.table)
+}
+
 /// Removes files from `upload/`, each TOC first, so that nothing half removed looks whole.
 fn take_out(upload: &Path, files: &[String]) -> Result<(), Failure> {
     for file in files.iter().rev() {
         let path = upload.join(file);
-        match fs::remove_file(&path) {
-            Ok(()) => {}
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-            Err(e) => return Err(Failure::file("remove", path)(e)),
-        }
+        gone(fs::remove_file(&path), "remove", path)?;
     }
     Ok(())
+}
+
+/// What was done to a file, or need not be: it is not there.
+fn gone(done: io::Result<()>, attempt: &'static str, path: PathBuf) -> Result<(), Failure> {
+    match done {
+        Ok(()) => Ok(()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(e) => Err(Failure::file(attempt, path)(e)),
+    }
 }
 
 #[cfg(test)]
@@ -256,50 +328,106 @@ mod tests {
 
     const FILES: [&str; 3] = ["me-1-big-Data.db", "me-1-big-Index.db", "me-1-big-TOC.txt"];
 
-    fn place() -> (tempfile::TempDir, Staging, TableRef, PathBuf, PathBuf) {
-        let root = tempfile::tempdir().unwrap();
-        let (dir, upload) = (root.path().join("batch"), root.path().join("upload"));
-        for folder in [&dir, &upload, &root.path().join(".thetis")] {
-            fs::create_dir(folder).unwrap();
+    struct Place {
+        root: tempfile::TempDir,
+        staging: Staging,
+        table: TableRef,
+        batch: Marked,
+    }
+
+    impl Place {
+        fn new() -> Self {
+            let root = tempfile::tempdir().unwrap();
+            let place = Self {
+                staging: Staging::below(root.path()),
+                table: TableRef {
+                    keyspace: "shop".into(),
+                    table: "users".into(),
+                },
+                batch: Marked {
+                    origin: RunId::generate(),
+                    location: "s3:backups".parse().unwrap(),
+                    loaded: BatchLoaded {
+                        batch: 3,
+                        ..BatchLoaded::default()
+                    },
+                },
+                root,
+            };
+            fs::create_dir_all(place.dir()).unwrap();
+            fs::create_dir(place.upload()).unwrap();
+            for name in FILES {
+                fs::write(place.dir().join(name), name).unwrap();
+            }
+            place
         }
-        for name in FILES {
-            fs::write(dir.join(name), name).unwrap();
+
+        fn dir(&self) -> PathBuf {
+            self.staging.batch_dir(self.batch.origin, 3)
         }
-        let table = TableRef {
-            keyspace: "shop".into(),
-            table: "users".into(),
-        };
-        let staging = Staging::below(root.path());
-        (root, staging, table, dir, upload)
+
+        fn upload(&self) -> PathBuf {
+            self.root.path().join("upload")
+        }
+
+        fn move_in(&self) -> Result<Mark, Failure> {
+            let ready = Ready {
+                table: &self.table,
+                dir: &self.dir(),
+                names: &["me-1-big".to_owned()],
+                batch: self.batch.clone(),
+            };
+            move_in(&self.staging, &ready, &self.upload())
+        }
+
+        fn mark(&self) -> Option<Mark> {
+            self.staging.mark(&self.table).unwrap()
+        }
     }
 
     #[test]
     fn a_move_is_marked_before_and_after() {
-        let (_root, staging, table, dir, upload) = place();
-        let moved = move_in(&staging, &table, &dir, &upload, &["me-1-big".to_owned()]).unwrap();
-        assert_eq!(moved, FILES);
-        assert_eq!(listed(&upload).unwrap(), FILES);
-        assert!(staging.mark(&table).unwrap().unwrap().moved);
+        let place = Place::new();
+        assert_eq!(place.move_in().unwrap().files, FILES);
+        assert_eq!(listed(&place.upload()).unwrap(), FILES);
+        let mark = place.mark().unwrap();
+        assert!(mark.moved && mark.is_of(place.batch.origin, 3));
+        assert!(!mark.is_of(place.batch.origin, 4) && !mark.is_of(RunId::generate(), 3));
+        throw_out(&place.staging, mark, &place.upload()).unwrap();
+        assert!(listed(&place.upload()).unwrap().is_empty() && place.mark().is_none());
     }
 
     #[test]
     fn a_move_that_was_cut_short_is_undone_and_nothing_else() {
-        let (_root, staging, table, dir, upload) = place();
+        let place = Place::new();
+        let upload = place.upload();
         // The second file cannot be moved: something lies in its way.
         fs::create_dir_all(upload.join(FILES[1]).join("x")).unwrap();
-        let names = ["me-1-big".to_owned()];
-        move_in(&staging, &table, &dir, &upload, &names).unwrap_err();
-        let mark = staging.mark(&table).unwrap().unwrap();
+        place.move_in().err().unwrap();
+        let mark = place.mark().unwrap();
         assert!(!mark.moved);
         fs::remove_dir_all(upload.join(FILES[1])).unwrap();
         assert_eq!(listed(&upload).unwrap(), [FILES[0]]);
 
         fs::write(upload.join("other"), "").unwrap();
-        let said = take_back(&staging, &mark, &upload).unwrap_err().to_string();
+        let said = take_back(&place.staging, &mark, &upload);
+        let said = said.unwrap_err().to_string();
         assert!(said.contains("other"), "{said}");
         assert_eq!(listed(&upload).unwrap(), ["other"]);
         fs::remove_file(upload.join("other")).unwrap();
-        take_back(&staging, &mark, &upload).unwrap();
-        assert!(staging.mark(&table).unwrap().is_none());
+        take_back(&place.staging, &mark, &upload).unwrap();
+        assert!(place.mark().is_none());
+        // What was downloaded need not be downloaded once more.
+        assert_eq!(listed(&place.dir()).unwrap(), FILES);
+    }
+
+    #[test]
+    fn what_earlier_versions_noted_is_read() {
+        let place = Place::new();
+        let old = r#"{"table":{"keyspace":"shop","table":"users"},"files":["a"],"moved":true}"#;
+        let path = place.root.path().join(".thetis/loading.shop.users.json");
+        fs::write(path, old).unwrap();
+        let mark = place.mark().unwrap();
+        assert!(mark.moved && mark.batch.is_none());
     }
 }

@@ -4,13 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use catalog::{
-    Batch, Document as _, Filter, Limits, Manifest, RestorePlan,
+    Batch, Document as _, Filter, Manifest, RestorePlan,
     key::{self, ManifestKey, OwnKey},
-    restore::{Sourced, batches, choose, collect},
+    restore::{Sourced, batch_methods, batches, choose, collect, methods},
 };
 use futures::{StreamExt as _, TryStreamExt as _, stream};
-use protocol::{Fact, Location, PlanRestore, RestorePlanned, TableRef};
-use queue::Context as JobContext;
+use protocol::{
+    Cluster, Fact, Location, Method, NodeId, PlanRestore, Presence, Provider, RestorePlanned,
+    TableMethod, TableRef, WorkerKind, renamed, scratch,
+};
+use queue::{Bucket, Context as JobContext};
 use store::Store;
 use tracing::info;
 
@@ -33,9 +36,16 @@ impl RestoreWorker {
             })?;
             return Ok(Fact::RestorePlanned(plan.totals));
         }
-        let (source, sstables) = self.find(&job, ctx).await?;
-        self.check_tables(&sstables).await?;
-        let (batches, totals) = batches(sstables, &job.dcs, Limits::BATCH)?;
+        let (source, mut sstables) = self.find(&job, ctx).await?;
+        adapt(&mut sstables, &job);
+        if !job.schema {
+            self.check_tables(&sstables).await?;
+        }
+        let told = self.methods(&job, &sstables).await?;
+        let shards = self.node.shards().await?;
+        let ways = batch_methods(&told, job.method);
+        let (batches, mut totals) = batches(sstables, &job.dcs, shards, &ways)?;
+        totals.methods = told;
         write(&store, &job, &batches, ctx).await?;
         let plan = RestorePlan {
             origin: job.origin,
@@ -49,7 +59,10 @@ impl RestoreWorker {
             files,
             bytes,
             ..
-        } = plan.totals;
+        } = &plan.totals;
+        for told in &plan.totals.methods {
+            info!(run = %job.run, table = %told.table, method = %told.method, reason = told.reason, "decided who restores");
+        }
         info!(run = %job.run, tag = %job.tag, sstables, files, bytes, batches = batches.len(), "restore planned");
         Ok(Fact::RestorePlanned(plan.totals))
     }
@@ -108,6 +121,47 @@ impl RestoreWorker {
         Ok(collect(&manifest, location, filter, &objects)?)
     }
 
+    /// Who brings which table; refuses `native` where it is not possible, before anything is touched.
+    async fn methods(
+        &self,
+        job: &PlanRestore,
+        sstables: &[Sourced],
+    ) -> Result<Vec<TableMethod>, Failure> {
+        let refused = match job.method {
+            Method::Agent | Method::Rclone => return Ok(Vec::new()),
+            Method::Native | Method::Auto => self.unable(job).await?,
+        };
+        let able = |location: &Location| refused.able(location.provider);
+        Ok(methods(sstables, job.method, &able)?)
+    }
+
+    /// What the nodes that may take batches can do by themselves, as the workers beside them say.
+    async fn unable(&self, job: &PlanRestore) -> Result<Stores, Failure> {
+        let clusters = self
+            .queue
+            .bucket::<Cluster>(Bucket::Clusters)
+            .list("")
+            .await?;
+        let own = clusters
+            .into_iter()
+            .find_map(|(_, cluster, _)| (cluster.id == job.cluster).then_some(cluster));
+        let nodes: BTreeSet<NodeId> = own
+            .into_iter()
+            .flat_map(|cluster| cluster.nodes.into_iter().map(|node| node.node))
+            .collect();
+        let takes = |worker: &Presence| {
+            worker.worker == WorkerKind::Restore
+                && nodes.contains(&worker.node)
+                && job.dcs.iter().any(|dc| dc.dc == worker.dc)
+        };
+        let mut workers = self.queue.workers().await?;
+        workers.retain(takes);
+        Ok(Stores {
+            workers,
+            auto: job.method == Method::Auto,
+        })
+    }
+
     /// Whether the cluster has every table.
     async fn check_tables(&self, sstables: &[Sourced]) -> Result<(), Failure> {
         let here: BTreeSet<TableRef> = self.node.tables().await?.into_iter().collect();
@@ -130,6 +184,57 @@ impl RestoreWorker {
             .open(location)
             .await
             .map_err(Failure::store(format!("open {location}")))
+    }
+}
+
+/// Gives tables and datacenters the names they have in this cluster.
+fn adapt(sstables: &mut [Sourced], job: &PlanRestore) {
+    for sstable in sstables {
+        sstable.table = match job.drill {
+            true => TableRef {
+                keyspace: scratch(&sstable.table.keyspace),
+                table: std::mem::take(&mut sstable.table.table),
+            },
+            false => renamed(&job.rename, &sstable.table),
+        };
+        let mapped = job.dc_mapping.iter().find(|dc| dc.from == sstable.dc);
+        if let Some(mapping) = mapped {
+            sstable.dc.clone_from(&mapping.to);
+        }
+    }
+}
+
+/// Which stores the nodes know.
+struct Stores {
+    workers: Vec<Presence>,
+    /// Whether what is not ready for production does not count.
+    auto: bool,
+}
+
+impl Stores {
+    /// By which names, if all of them do; or who does not, and why.
+    fn able(&self, provider: Provider) -> Result<String, String> {
+        let (mut names, mut lacking) = (BTreeSet::new(), BTreeMap::<String, BTreeSet<&str>>::new());
+        for worker in &self.workers {
+            let native = worker.native.clone().unwrap_or_default();
+            let endpoint = match self.auto {
+                true => native.ready(provider),
+                false => native.endpoint(provider),
+            };
+            match endpoint {
+                Ok(endpoint) => drop(names.insert(endpoint.to_owned())),
+                Err(reason) => drop(lacking.entry(reason).or_default().insert(&worker.address)),
+            }
+        }
+        let join = |all: BTreeSet<&str>| all.into_iter().collect::<Vec<_>>().join(", ");
+        if lacking.is_empty() {
+            let names = names.iter().map(String::as_str).collect();
+            return Ok(format!("every node knows the store, as {}", join(names)));
+        }
+        let each = lacking
+            .into_iter()
+            .map(|(reason, nodes)| format!("{}: {reason}", join(nodes)));
+        Err(each.collect::<Vec<_>>().join("; "))
     }
 }
 

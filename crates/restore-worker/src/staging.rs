@@ -5,12 +5,12 @@
 
 use std::{
     fs::{self, File, TryLockError},
-    io,
+    io::{self, Write as _},
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use protocol::{RunId, TableRef};
+use protocol::{BatchLoaded, Location, RunId, TableRef};
 use queue::Context as JobContext;
 use rustix::fs::statvfs;
 use serde::{Deserialize, Serialize};
@@ -20,7 +20,7 @@ use tracing::warn;
 use crate::failure::Failure;
 
 /// Between two looks at a lock that another job of the node holds.
-const LOCK_PAUSE: Duration = Duration::from_millis(200);
+pub(crate) const LOCK_PAUSE: Duration = Duration::from_millis(200);
 /// How long batches in hand may take to leave off when their run is over. A worker that needs longer
 /// is as good as dead: what it still writes, it writes into a directory that is gone.
 const LEAVE_OFF: Duration = Duration::from_secs(30);
@@ -29,10 +29,11 @@ const LEAVE_OFF: Duration = Duration::from_secs(30);
 #[derive(Clone, Debug)]
 pub(crate) struct Staging(PathBuf);
 
-/// A batch's directory in use: the run's is not cleared until this is dropped, or the process dies.
+/// A batch's directory in hand: nobody else takes it, and the run's is not cleared, until this is
+/// dropped, or the process dies.
 pub(crate) struct InUse {
     pub(crate) dir: PathBuf,
-    _run: File,
+    pub(crate) _held: File,
 }
 
 /// How full a file system is, in bytes.
@@ -50,6 +51,26 @@ pub(crate) struct Mark {
     pub(crate) files: Vec<String>,
     /// Whether all of them are in `upload/`, so that the node may have been asked to load them.
     pub(crate) moved: bool,
+    /// The batch they are; unknown in what earlier versions wrote.
+    #[serde(default)]
+    pub(crate) batch: Option<Marked>,
+}
+
+/// A batch that is being loaded, with all that its receipt is made of.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct Marked {
+    pub(crate) origin: RunId,
+    /// Where the plan lies.
+    pub(crate) location: Location,
+    pub(crate) loaded: BatchLoaded,
+}
+
+impl Mark {
+    /// Whether it is of that batch.
+    pub(crate) fn is_of(&self, origin: RunId, batch: u32) -> bool {
+        let of = self.batch.as_ref();
+        of.is_some_and(|of| of.origin == origin && of.loaded.batch == batch)
+    }
 }
 
 impl Staging {
@@ -64,17 +85,22 @@ impl Staging {
             .map_err(Failure::file("look for", &self.0))
     }
 
-    /// The directory a batch is downloaded to; it is there afterwards.
-    ///
-    /// Whoever takes it must ask next whether the run is over: it may have been cleared just before.
-    pub(crate) fn batch(&self, origin: RunId, batch: u32) -> Result<InUse, Failure> {
-        let run = self.run(origin);
-        let dir = run.join(format!("{batch:06}"));
-        // The batch's first: a run's directory goes only when nothing is in it.
-        fs::create_dir_all(&dir).map_err(Failure::file("make", &dir))?;
-        let held = File::open(&run).map_err(Failure::file("open", &run))?;
-        held.lock_shared().map_err(Failure::file("lock", &run))?;
-        Ok(InUse { dir, _run: held })
+    /// Where a batch is downloaded to, whether or not anything is there.
+    pub(crate) fn batch_dir(&self, origin: RunId, batch: u32) -> PathBuf {
+        self.run(origin).join(format!("{batch:06}"))
+    }
+
+    /// Directories of batches: of one run, or of all.
+    pub(crate) fn batch_dirs(&self, origin: Option<RunId>) -> Result<Vec<PathBuf>, Failure> {
+        let runs = match origin {
+            Some(origin) => vec![self.run(origin)],
+            None => folders(&self.0)?,
+        };
+        let mut dirs = Vec::new();
+        for run in runs {
+            dirs.extend(folders(&run)?);
+        }
+        Ok(dirs)
     }
 
     /// Waits until no other worker of this node loads. Held until the file is dropped, also by the
@@ -116,12 +142,19 @@ impl Staging {
         Ok(marks)
     }
 
+    /// Notes it so that it outlasts a loss of power: what is told of a batch later rests on it.
     pub(crate) fn set_mark(&self, mark: &Mark) -> Result<(), Failure> {
         let path = self.mark_path(&mark.table);
         let fresh = path.with_extension("new");
         let content = serde_json::to_vec(mark).expect("names are plain data");
-        fs::write(&fresh, content).map_err(Failure::file("write", &fresh))?;
-        fs::rename(&fresh, &path).map_err(Failure::file("write", &path))
+        let write = || {
+            let mut file = File::create(&fresh)?;
+            file.write_all(&content)?;
+            file.sync_all()
+        };
+        write().map_err(Failure::file("write", &fresh))?;
+        fs::rename(&fresh, &path).map_err(Failure::file("write", &path))?;
+        sync(&self.0)
     }
 
     pub(crate) fn clear_mark(&self, table: &TableRef) -> Result<(), Failure> {
@@ -149,19 +182,17 @@ impl Staging {
 
     /// Waits until no batch of the run is in hand here, or is given up.
     pub(crate) async fn outwait(&self, origin: RunId, ctx: &JobContext) -> Result<(), Failure> {
-        let run = self.run(origin);
-        if !run.try_exists().map_err(Failure::file("look for", &run))? {
-            return Ok(());
-        }
-        match timeout(LEAVE_OFF, lock(&run, ctx)).await {
-            Ok(Ok(_)) => {}
-            Ok(Err(Failure::File { cause, .. })) if cause.kind() == io::ErrorKind::NotFound => {}
-            Ok(Err(failure)) => return Err(failure),
-            Err(_) => {
-                warn!(run = %run.display(), "a batch in hand has not left off, clearing all the same")
+        let left = async {
+            while in_hand(&self.batch_dirs(Some(origin))?)? {
+                ctx.alive.moved(0);
+                sleep(LOCK_PAUSE).await;
             }
-        }
-        Ok(())
+            Ok(())
+        };
+        timeout(LEAVE_OFF, left).await.unwrap_or_else(|_| {
+            warn!(run = %origin, "a batch in hand has not left off, clearing all the same");
+            Ok(())
+        })
     }
 
     /// Removes all that was downloaded for a run.
@@ -170,14 +201,14 @@ impl Staging {
         gone(fs::remove_dir_all(&dir), &dir)
     }
 
-    fn run(&self, origin: RunId) -> PathBuf {
+    pub(crate) fn run(&self, origin: RunId) -> PathBuf {
         self.0.join(origin.to_string())
     }
 
-    /// How full the file system of the data directory is.
-    pub(crate) fn space(data_dir: &Path) -> Result<Space, Failure> {
-        let stat = statvfs(data_dir)
-            .map_err(|e| Failure::file("ask for free space in", data_dir)(e.into()))?;
+    /// How full the file system is.
+    pub(crate) fn space(&self) -> Result<Space, Failure> {
+        let stat = statvfs(&self.0)
+            .map_err(|e| Failure::file("ask for free space in", &self.0)(e.into()))?;
         Ok(Space {
             free: stat.f_bavail.saturating_mul(stat.f_frsize),
             total: stat.f_blocks.saturating_mul(stat.f_frsize),
@@ -206,6 +237,55 @@ async fn lock(dir: &Path, ctx: &JobContext) -> Result<File, Failure> {
     }
 }
 
+/// Whether one of the directories of batches is in somebody's hands.
+fn in_hand(dirs: &[PathBuf]) -> Result<bool, Failure> {
+    for dir in dirs {
+        if is_held(dir)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Whether somebody has locked the directory.
+pub(crate) fn is_held(dir: &Path) -> Result<bool, Failure> {
+    let file = match File::open(dir) {
+        Ok(file) => file,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(e) => return Err(Failure::file("open", dir)(e)),
+    };
+    match file.try_lock_shared() {
+        Ok(()) => Ok(false),
+        Err(TryLockError::WouldBlock) => Ok(true),
+        Err(TryLockError::Error(e)) => Err(Failure::file("lock", dir)(e)),
+    }
+}
+
+/// The directories in a directory, which need not be there.
+fn folders(dir: &Path) -> Result<Vec<PathBuf>, Failure> {
+    let failed = |e| Failure::file("list", dir)(e);
+    let entries = match fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(failed(e)),
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(failed)?;
+        if entry.file_type().map_err(failed)?.is_dir() {
+            found.push(entry.path());
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// Makes what was renamed into a directory outlast a loss of power.
+pub(crate) fn sync(dir: &Path) -> Result<(), Failure> {
+    let synced = File::open(dir).and_then(|dir| dir.sync_all());
+    synced.map_err(Failure::file("sync", dir))
+}
+
 /// What has been removed, or was not there.
 fn gone(removed: io::Result<()>, path: &Path) -> Result<(), Failure> {
     match removed {
@@ -221,6 +301,7 @@ mod tests {
     use tokio::time::Instant;
 
     use super::*;
+    use crate::room::Order;
 
     #[tokio::test]
     async fn a_run_is_cleared_only_when_no_batch_of_it_is_in_hand() {
@@ -231,10 +312,9 @@ mod tests {
             JobContext::new(1, CancellationToken::new()),
         );
         staging.outwait(run, &ctx).await.unwrap();
-        let (one, two) = (
-            staging.batch(run, 1).unwrap(),
-            staging.batch(run, 2).unwrap(),
-        );
+        let order = Order::nothing(9);
+        let one = staging.admit(run, 1, &order, &ctx).await.unwrap();
+        let two = staging.admit(run, 2, &order, &ctx).await.unwrap();
         let dir = two.dir.clone();
         let began = Instant::now();
         let work = async {
@@ -255,7 +335,8 @@ mod tests {
         tokio::join!(work, clear);
         assert!(began.elapsed() < LEAVE_OFF && std::fs::metadata(&dir).is_err());
         // A batch of another run is no concern.
-        let _other = staging.batch(RunId::generate(), 1).unwrap();
+        let other = RunId::generate();
+        let _other = staging.admit(other, 1, &order, &ctx).await.unwrap();
         staging.outwait(run, &ctx).await.unwrap();
     }
 }

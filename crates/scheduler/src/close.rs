@@ -10,6 +10,7 @@ use crate::{
     App, copies,
     driver::Open,
     leader::{Lost, Term},
+    proofs,
     record::Record,
 };
 
@@ -36,6 +37,11 @@ impl Term<'_> {
         self.look_again(record.task, status);
         if status == RunStatus::Done && record.parts.backup.is_some() {
             self.app.memory().good(cluster, record.ended_ms);
+        }
+        if status == RunStatus::Done
+            && let Some((of, _, proof)) = proofs::proven(record)
+        {
+            self.app.memory().proven(of, proof);
         }
         let record = open.record.clone();
         self.close(record);
@@ -138,6 +144,9 @@ async fn tidy_up(app: &App, record: &Record) -> Result<(), String> {
                 .await
                 .map_err(bucket)?;
         }
+    }
+    if status == RunStatus::Done {
+        proofs::note(app, record).await?;
     }
     let ended = RunEnded {
         status,

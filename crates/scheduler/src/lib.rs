@@ -34,6 +34,7 @@ mod ledger;
 mod methods;
 mod metrics;
 mod progress;
+mod proofs;
 mod properties;
 mod purge;
 mod record;
@@ -178,6 +179,8 @@ pub(crate) struct Memory {
     pub(crate) suspended: Suspensions,
     /// When each cluster was last backed up, in milliseconds since 1970.
     pub(crate) good: BTreeMap<ClusterId, u64>,
+    /// What was last proven of each cluster's backups.
+    pub(crate) proven: BTreeMap<ClusterId, proofs::Proof>,
     /// The last runs that ended, each from its end on: what is left of one whose descriptor is
     /// gone.
     pub(crate) ended: Vec<Record>,
@@ -188,6 +191,11 @@ impl Memory {
     pub(crate) fn good(&mut self, cluster: ClusterId, at_ms: u64) {
         let last = self.good.entry(cluster).or_default();
         *last = at_ms.max(*last);
+    }
+
+    /// A backup of the cluster was proven to be restorable.
+    pub(crate) fn proven(&mut self, cluster: ClusterId, proof: proofs::Proof) {
+        self.proven.entry(cluster).or_default().merge(proof);
     }
 
     /// The run has ended.

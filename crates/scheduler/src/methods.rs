@@ -238,7 +238,7 @@ mod tests {
         let one = said(&native, &[fine.clone(), lacks(1)]);
         assert!(one.contains("n1: add this line"), "{one}");
         let silent = said(&native, &[fine.clone(), old]);
-        assert!(silent.contains("n2: its uploader does not say"), "{silent}");
+        assert!(silent.contains("n2: its worker does not say"), "{silent}");
         let here = BackupRequest {
             dc: vec!["dc1".into()],
             ..native
@@ -246,7 +246,7 @@ mod tests {
         assert_eq!(said(&here, &[fine.clone(), lacks(3)]), "");
         for other in ["azure:backups", "localstorage:backups"] {
             let said = said(&request(Method::Native, other), std::slice::from_ref(&fine));
-            assert!(said.contains("uploads to s3 and gcs"), "{said}");
+            assert!(said.contains("reaches s3 and gcs"), "{said}");
         }
         let auto = request(Method::Auto, "s3:backups");
         assert_eq!(said(&auto, &[lacks(1)]), "");

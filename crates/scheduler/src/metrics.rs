@@ -12,11 +12,18 @@ use prometheus_client::{
 use protocol::{Cluster, ClusterId, RunStatus, TaskKind};
 
 pub(crate) use self::board::{Board, Found};
+use crate::proofs::Proof;
 
 /// Which cluster, by its id.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OfCluster {
     cluster: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfDepth {
+    cluster: String,
+    depth: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -44,6 +51,7 @@ pub(crate) struct Metrics {
     /// What is shown of clusters, tasks and nodes.
     pub(crate) board: Board,
     backup_age: Family<OfCluster, Gauge<f64, AtomicU64>>,
+    proof_age: Family<OfDepth, Gauge<f64, AtomicU64>>,
     open: Family<OfStatus, Gauge>,
     ended: Family<Outcome, Counter>,
     answers: Family<Answer, Counter>,
@@ -63,6 +71,12 @@ impl Metrics {
             "Time since a backup of the cluster was last done",
             Unit::Seconds,
             metrics.backup_age.clone(),
+        );
+        r.register_with_unit(
+            "last_proof_age",
+            "Time since a backup of the cluster was last proven to be restorable, by depth: `present`, `content` or `drill`",
+            Unit::Seconds,
+            metrics.proof_age.clone(),
         );
         r.register(
             "open_runs",
@@ -119,12 +133,39 @@ impl Metrics {
         }
     }
 
+    /// What was last proven of each cluster's backups.
+    pub(crate) fn proofs(
+        &self,
+        clusters: &[Cluster],
+        proven: &BTreeMap<ClusterId, Proof>,
+        now_ms: u64,
+    ) {
+        self.proof_age.clear();
+        for cluster in clusters {
+            let proof = proven.get(&cluster.id).copied().unwrap_or_default();
+            for (depth, at) in [
+                ("present", proof.present_ms),
+                ("content", proof.content_ms),
+                ("drill", proof.drill_ms),
+            ] {
+                if at > 0 {
+                    let age = std::time::Duration::from_millis(now_ms.saturating_sub(at));
+                    let cluster = cluster.id.to_string();
+                    self.proof_age
+                        .get_or_create(&OfDepth { cluster, depth })
+                        .set(age.as_secs_f64());
+                }
+            }
+        }
+    }
+
     /// Another replica knows better now.
     pub(crate) fn not_leading(&self) {
         self.leader.set(0);
         self.board.clear();
         self.open.clear();
         self.backup_age.clear();
+        self.proof_age.clear();
     }
 
     /// A request was answered. Clients may make methods up, and those are all one.

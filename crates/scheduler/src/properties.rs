@@ -4,13 +4,13 @@
 //! Names are ScyllaDB Manager's. Properties this version does not act on are taken at the value
 //! that asks for nothing, and refused at any other.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use catalog::{Filter, filter::DcFilter};
 use protocol::{
-    BackupRequest, ClearRequest, ClusterId, DcLimit, DeleteRequest, InvalidLimit, Location, Method,
-    RestoreRequest, Retention, Schedule, SnapshotTag, SuspendRequest, Task, TaskKind,
-    ValidateRequest,
+    BackupRequest, ClearRequest, ClusterId, DcLimit, DcMapping, DeleteRequest, InvalidLimit,
+    Location, Method, Rename, RestoreRequest, Restored, Retention, RunId, Schedule, SnapshotTag,
+    SuspendRequest, Task, TaskKind, ValidateRequest,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -227,7 +227,7 @@ impl Wish {
                 put("keyspace", json!(restore.keyspace));
                 put("snapshot_tag", json!(restore.snapshot_tag));
                 put("source_cluster_id", json!(restore.source_cluster));
-                put("restore_tables", json!(true));
+                put_restore(&mut put, restore);
                 put("method", json!(restore.method));
                 put("rate_limit", json!(restore.rate_limit));
                 put("transfers", json!(restore.transfers));
@@ -267,6 +267,40 @@ impl Wish {
         }
         all
     }
+}
+
+/// What a restore has beyond what backups have, where it differs from what goes without saying.
+fn put_restore(put: &mut impl FnMut(&str, Value), restore: &RestoreRequest) {
+    let (tables, schema) = match restore.what {
+        Restored::All => (true, true),
+        Restored::Schema => (false, true),
+        Restored::Tables => (true, false),
+    };
+    put("restore_tables", json!(tables));
+    put("restore_schema", json!(schema));
+    let pairs = |all: Vec<String>| json!(all);
+    let mapping = restore.dc_mapping.iter();
+    put(
+        "dc_mapping",
+        pairs(mapping.map(|dc| format!("{}={}", dc.from, dc.to)).collect()),
+    );
+    let names = restore.rename.iter();
+    put(
+        "rename",
+        pairs(
+            names
+                .map(|name| format!("{}={}", name.from, name.to))
+                .collect(),
+        ),
+    );
+    for (key, is) in [
+        ("with_roles", restore.with_roles),
+        ("merge", restore.merge),
+        ("drill", restore.drill),
+    ] {
+        put(key, if is { json!(true) } else { Value::Null });
+    }
+    put("undo", json!(restore.undo));
 }
 
 /// What a registered task does.
@@ -515,16 +549,128 @@ impl<'a> Reader<'a> {
             method: self.restore_method()?,
             rate_limit: self.limits("rate_limit")?,
             transfers: self.transfers()?,
+            what: self.what()?,
+            dc_mapping: self.dc_mapping()?,
+            rename: self.rename()?,
+            with_roles: self.flag("with_roles")?,
+            merge: self.flag("merge")?,
+            drill: self.flag("drill")?,
+            undo: self.undo()?,
         };
-        self.only("restore_tables", &[json!(true)]);
-        self.only("restore_schema", &[json!(false)]);
+        if request.drill && (!request.rename.is_empty() || request.what != Restored::All) {
+            return Err(ApiError::bad(
+                "a drill restores schema and rows, into keyspaces of its own: leave out rename, restore_schema and restore_tables",
+            ));
+        }
+        let limited = request.rate_limit.iter().any(|limit| limit.limit > 0);
+        if request.method == Method::Native && (limited || request.transfers.is_some()) {
+            return Err(ApiError::bad(
+                "rate_limit and transfers do not hold for what ScyllaDB restores itself (method `native`): leave \
+                 them out, and set stream_io_throughput_mb_per_sec in each node's scylla.yaml",
+            ));
+        }
         self.only("batch_size", &[json!(0), json!(2)]);
         self.only("parallel", &[json!(0)]);
         self.only("allow_compaction", &[json!(false)]);
         self.only("unpin_agent_cpu", &[json!(false)]);
-        self.only("dc_mapping", &[json!({}), json!([]), json!("")]);
         self.only("continue", &[json!(true)]);
         Ok(request)
+    }
+
+    /// Both, where nothing is said: rows, and the schema if the backup has one.
+    fn what(&mut self) -> Result<Restored, ApiError> {
+        let mut given = |key: &str| match self.left.contains_key(key) {
+            true => self.flag(key).map(Some),
+            false => Ok(None),
+        };
+        let (tables, schema) = (given("restore_tables")?, given("restore_schema")?);
+        match (tables, schema) {
+            (None, None) | (Some(true), Some(true)) => Ok(Restored::All),
+            (Some(true), None | Some(false)) | (None, Some(false)) => Ok(Restored::Tables),
+            (None | Some(false), Some(true)) | (Some(false), None) => Ok(Restored::Schema),
+            (Some(false), Some(false)) => Err(ApiError::bad(
+                "properties `restore_tables` and `restore_schema` are both false: nothing is to be restored",
+            )),
+        }
+    }
+
+    /// `{"dc9": "dc1"}`, or as ScyllaDB Manager's `sctool` writes it: `dc9=dc1,dc8=dc1`.
+    fn pairs(&mut self, key: &'static str) -> Result<Vec<(String, String)>, ApiError> {
+        let wrong = || {
+            ApiError::bad(format!(
+                "property `{key}`: give pairs, as in {{\"from\": \"to\"}} or \"from=to\""
+            ))
+        };
+        let pair = |text: &str| {
+            let (from, to) = text.split_once('=').ok_or_else(wrong)?;
+            Ok((from.trim().to_owned(), to.trim().to_owned()))
+        };
+        let pairs: Result<Vec<(String, String)>, ApiError> = match self.left.remove(key) {
+            None | Some(Value::Null) => Ok(Vec::new()),
+            Some(Value::String(text)) if text.is_empty() => Ok(Vec::new()),
+            Some(Value::String(text)) => text.split(',').map(pair).collect(),
+            Some(Value::Array(list)) => list
+                .iter()
+                .map(|one| pair(one.as_str().ok_or_else(wrong)?))
+                .collect(),
+            Some(Value::Object(map)) => map
+                .into_iter()
+                .map(|(from, to)| Ok((from, to.as_str().ok_or_else(wrong)?.to_owned())))
+                .collect(),
+            Some(Value::Bool(_) | Value::Number(_)) => Err(wrong()),
+        };
+        let pairs = pairs?;
+        let mut seen = BTreeSet::new();
+        for (from, to) in &pairs {
+            if from.is_empty() || to.is_empty() {
+                return Err(wrong());
+            }
+            if !seen.insert(from) {
+                return Err(ApiError::bad(format!(
+                    "property `{key}` names `{from}` twice"
+                )));
+            }
+        }
+        Ok(pairs)
+    }
+
+    fn dc_mapping(&mut self) -> Result<Vec<DcMapping>, ApiError> {
+        let pairs = self.pairs("dc_mapping")?.into_iter();
+        Ok(pairs.map(|(from, to)| DcMapping { from, to }).collect())
+    }
+
+    fn rename(&mut self) -> Result<Vec<Rename>, ApiError> {
+        let pairs = self.pairs("rename")?;
+        let mut targets = BTreeSet::new();
+        for (from, to) in &pairs {
+            let depth = |name: &str| name.split('.').filter(|part| !part.is_empty()).count();
+            let sound = |name: &str| depth(name) == name.split('.').count() && depth(name) <= 2;
+            if !sound(from) || !sound(to) || depth(from) != depth(to) {
+                return Err(ApiError::bad(format!(
+                    "property `rename`: `{from}={to}` is neither <keyspace>=<keyspace> nor \
+                     <keyspace>.<table>=<keyspace>.<table>"
+                )));
+            }
+            if !targets.insert(to) {
+                return Err(ApiError::bad(format!(
+                    "property `rename`: two are to be called `{to}`"
+                )));
+            }
+        }
+        let pairs = pairs.into_iter();
+        Ok(pairs.map(|(from, to)| Rename { from, to }).collect())
+    }
+
+    fn undo(&mut self) -> Result<Option<RunId>, ApiError> {
+        let run = self.text("undo")?.filter(|text| !text.is_empty());
+        run.map(|text| {
+            text.parse().map_err(|_| {
+                ApiError::bad(format!(
+                    "property `undo`: `{text}` is no run's identity (a UUID)"
+                ))
+            })
+        })
+        .transpose()
     }
 
     fn suspend(&mut self) -> Result<SuspendRequest, ApiError> {
@@ -759,12 +905,15 @@ impl<'a> Reader<'a> {
 
     fn restore_method(&mut self) -> Result<Method, ApiError> {
         match self.text("method")?.as_deref() {
-            None | Some("agent" | "auto") => Ok(Method::Agent),
-            Some(other @ ("rclone" | "native")) => Err(ApiError::not_yet(format!(
-                "method `{other}` is not there yet; use `agent`"
-            ))),
+            None | Some("agent") => Ok(Method::Agent),
+            Some("native") => Ok(Method::Native),
+            Some("auto") => Ok(Method::Auto),
+            Some("rclone") => Err(ApiError::bad(
+                "rclone brings backups to the bucket and none back: what it stores lies there as every \
+                 backup does, so use `agent`, `native` or `auto`",
+            )),
             Some(other) => Err(ApiError::bad(format!(
-                "there is no method `{other}`; use `agent`"
+                "there is no method `{other}`; use `agent`, `native` or `auto`"
             ))),
         }
     }
@@ -789,7 +938,9 @@ mod tests {
         let wish = read(TaskKind::Backup, given.clone()).unwrap();
         assert_eq!(Value::Object(wish.properties()), given);
         let given = json!({
-            "location": ["s3:a"], "snapshot_tag": "sm_20260131235959UTC", "restore_tables": true, "method": "agent", "rate_limit": ["0"], "transfers": 4,
+            "location": ["s3:a"], "snapshot_tag": "sm_20260131235959UTC", "restore_tables": true, "restore_schema": true, "method": "agent",
+            "rate_limit": ["0"], "transfers": 4, "dc_mapping": ["dc8=dc1", "dc9=dc1"], "rename": ["shop=shop2", "a.b=c.d"],
+            "with_roles": true, "merge": true,
             "source_cluster_id": "6f1e0000-0000-4000-8000-000000000001",
         });
         assert_eq!(
@@ -824,6 +975,50 @@ mod tests {
                 panic!("a backup")
             };
             assert_eq!(backup.method, method, "{more}");
+        }
+    }
+
+    #[test]
+    fn what_a_restore_brings_is_both_unless_something_is_said() {
+        let what = |more: Value| {
+            let mut given = json!({"location": ["s3:a"], "snapshot_tag": "sm_20260131235959UTC"});
+            let (Value::Object(all), Value::Object(more)) = (&mut given, more) else {
+                panic!("objects")
+            };
+            all.extend(more);
+            let Wish::Restore(request) = read(TaskKind::Restore, given)? else {
+                panic!("a restore")
+            };
+            Ok::<_, String>(request)
+        };
+        for (more, expected) in [
+            (json!({}), Restored::All),
+            (json!({"restore_tables": true}), Restored::Tables),
+            (json!({"restore_schema": true}), Restored::Schema),
+            (json!({"restore_schema": false}), Restored::Tables),
+            (
+                json!({"restore_tables": true, "restore_schema": true}),
+                Restored::All,
+            ),
+        ] {
+            assert_eq!(what(more).unwrap().what, expected);
+        }
+        let mapped = what(json!({"dc_mapping": {"a": "b"}, "rename": "x=y,s.t=u.v"})).unwrap();
+        assert_eq!((mapped.dc_mapping.len(), mapped.rename.len()), (1, 2));
+        for (more, named) in [
+            (
+                json!({"restore_tables": false, "restore_schema": false}),
+                "nothing is to be restored",
+            ),
+            (json!({"dc_mapping": "a"}), "dc_mapping"),
+            (json!({"dc_mapping": ["a=b", "a=c"]}), "`a` twice"),
+            (json!({"rename": ["a=b.c"]}), "a=b.c"),
+            (json!({"rename": ["a=c", "b=c"]}), "called `c`"),
+            (json!({"undo": "it"}), "undo"),
+            (json!({"drill": true, "rename": ["a=b"]}), "drill"),
+        ] {
+            let said = what(more).unwrap_err();
+            assert!(said.contains(named), "{said}");
         }
     }
 
@@ -934,9 +1129,12 @@ mod tests {
             let said = backup(more);
             assert!(said.contains(named), "{said}");
         }
-        let native = json!({"location": ["s3:a"], "snapshot_tag": "sm_20260131235959UTC", "method": "native"});
-        let said = read(TaskKind::Restore, native).unwrap_err();
-        assert!(said.contains("not there yet"), "{said}");
+        let limited = json!({"location": ["s3:a"], "snapshot_tag": "sm_20260131235959UTC", "method": "native", "transfers": 4});
+        let said = read(TaskKind::Restore, limited).unwrap_err();
+        assert!(said.contains("stream_io_throughput"), "{said}");
+        let rclone = json!({"location": ["s3:a"], "snapshot_tag": "sm_20260131235959UTC", "method": "rclone"});
+        let said = read(TaskKind::Restore, rclone).unwrap_err();
+        assert!(said.contains("use `agent`, `native` or `auto`"), "{said}");
         let said = read(TaskKind::Restore, json!({"location": ["s3:a"]})).unwrap_err();
         assert!(said.contains("`snapshot_tag` is missing"), "{said}");
         let said = read(

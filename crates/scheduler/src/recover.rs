@@ -90,6 +90,7 @@ impl Term<'_> {
         }
         let memory = self.app.memory();
         metrics.ages(&memory.clusters, &memory.good, crate::now_ms());
+        metrics.proofs(&memory.clusters, &memory.proven, crate::now_ms());
     }
 
     /// Notes clusters and tasks, so that they can be written anew if NATS loses them; which happens
@@ -150,6 +151,11 @@ impl Term<'_> {
             });
             if let Some((run, _)) = good {
                 self.app.memory().good(cluster, run.ended_ms);
+            }
+            let done = runs.iter().map(|(record, _)| record);
+            let done = done.filter(|record| record.status == protocol::RunStatus::Done);
+            for (of, _, proof) in done.filter_map(crate::proofs::proven) {
+                self.app.memory().proven(of, proof);
             }
             let records = runs.iter().map(|(record, _)| record);
             self.app.metrics.board.history(records);

@@ -523,12 +523,14 @@ fn course(record: &Record, wish: Wish, cluster: &Cluster, runs: &[Record], scout
         Wish::Restore(request) => Run::restore(RestoreSpec {
             cluster: id,
             run,
-            origin: run,
+            // What is undone, it takes the place of.
+            origin: request.undo.unwrap_or(run),
             task,
-            request,
             scout,
             started_ms: now_ms,
-            unsettled,
+            unsettled: unsettled || request.undo.is_some(),
+            shielded: workflow::Shield::No,
+            request,
         }),
         Wish::Delete(request) => errand(Errand::Delete(request)),
         Wish::Validate(request) => errand(Errand::Validate(request)),

@@ -67,7 +67,7 @@ impl Endpoints {
                 return NativeStore {
                     endpoint: None,
                     reason: "which of Amazon's endpoints is meant is not said: set `store.s3.region` of its \
-                             uploader"
+                             workers"
                         .to_owned(),
                 };
             }
@@ -86,7 +86,7 @@ impl Endpoints {
         let Some(wanted) = server(url) else {
             return NativeStore {
                 endpoint: None,
-                reason: format!("`{url}`, which its uploader is set to, is no URL of a server"),
+                reason: format!("`{url}`, which its workers are set to, is no URL of a server"),
             };
         };
         let found = self.0.iter().find(|(name, settings)| {

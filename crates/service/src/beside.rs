@@ -9,7 +9,7 @@ use store::Stores;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::{Chain, Context, Error};
+use crate::{Chain, Context, Error, Login};
 
 /// How long to wait before asking a node again that does not answer yet.
 const NODE_PAUSE: Duration = Duration::from_secs(2);
@@ -27,6 +27,8 @@ pub struct Beside {
     pub queue: Queue,
     /// The way to the buckets.
     pub stores: Stores,
+    /// The way into the database.
+    pub login: Login,
 }
 
 impl Beside {
@@ -41,6 +43,7 @@ impl Beside {
             Node::new(&ctx.config.node.api).map_err(|e| Error::new("reading `node.api`", e))?;
         let stores = Stores::new(ctx.config.store.clone())
             .map_err(|e| Error::new("reading `store.*`", e))?;
+        let login = Login::new(&ctx.config.cql)?;
         let Some((presence, data_dir)) = identify(ctx, &node, worker).await else {
             return Ok(None);
         };
@@ -61,6 +64,7 @@ impl Beside {
             presence: Arc::new(presence),
             queue,
             stores,
+            login,
         }))
     }
 

@@ -21,6 +21,8 @@ pub struct Config {
     pub store: store::Settings,
     /// The ScyllaDB node beside which the workers run.
     pub node: NodeConfig,
+    /// How workers log in to the database.
+    pub cql: CqlConfig,
     /// The scheduler's own.
     pub scheduler: SchedulerConfig,
     /// The uploader's own.
@@ -58,6 +60,27 @@ impl Default for NodeConfig {
             metrics: None,
         }
     }
+}
+
+/// `cql.*`: how workers log in to the database, to store schemas and to restore.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CqlConfig {
+    /// The user; none where the database asks for none.
+    pub username: Option<String>,
+    /// Its password.
+    pub password: Option<queue::Secret>,
+    /// The port; what the node itself says when unset.
+    pub port: Option<u16>,
+    /// Authorities whose certificates are believed, in PEM; anybody's when unset. Used only where the
+    /// node wants TLS, as are the following.
+    pub tls_ca: Option<PathBuf>,
+    /// Whether a certificate must also be for the node's address.
+    pub tls_check_address: bool,
+    /// The certificate to show, in PEM, with those it follows from.
+    pub tls_cert: Option<PathBuf>,
+    /// The key of `tls_cert`, in PEM.
+    pub tls_key: Option<PathBuf>,
 }
 
 /// `scheduler.*`.
@@ -341,6 +364,18 @@ impl Config {
                 reason: "must be 0 to 90".to_owned(),
             });
         }
+        if self.cql.tls_cert.is_some() != self.cql.tls_key.is_some() {
+            return Err(ConfigError::Value {
+                key: "cql.tls_cert",
+                reason: "goes with `cql.tls_key`: set both or neither".to_owned(),
+            });
+        }
+        if self.cql.password.is_some() && self.cql.username.is_none() {
+            return Err(ConfigError::Value {
+                key: "cql.username",
+                reason: "is missing, though `cql.password` is set".to_owned(),
+            });
+        }
         if !self.node.api.starts_with("http://") && !self.node.api.starts_with("https://") {
             let reason = format!(
                 "`{}` is no URL; it looks like http://127.0.0.1:10000",
@@ -358,10 +393,12 @@ impl Config {
 /// Whether a variable is meant to be a key. Others of ours are not: `THETIS_CONFIG`,
 /// `THETIS_API_URL`. One that begins like a key is, so that a missing underscore is found.
 fn is_key(name: &str) -> bool {
-    const SECTIONS: [&str; 9] = [
+    const SECTIONS: [&str; 11] = [
         "NATS",
         "STORE",
         "NODE",
+        "CQL",
+        "RUNTIME",
         "SCHEDULER",
         "UPLOADER",
         "RESTORE",
@@ -483,6 +520,13 @@ mod tests {
             "node.api",
             "node.data_dir",
             "node.metrics",
+            "cql.username",
+            "cql.password",
+            "cql.port",
+            "cql.tls_ca",
+            "cql.tls_check_address",
+            "cql.tls_cert",
+            "cql.tls_key",
             "scheduler.listen",
             "scheduler.sweep_secs",
             "scheduler.health_secs",

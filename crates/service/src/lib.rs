@@ -20,6 +20,8 @@ mod config;
 mod connections;
 mod error;
 mod life;
+mod login;
+mod natively;
 mod pacer;
 mod runtime;
 mod telemetry;
@@ -33,5 +35,7 @@ pub use config::{
 };
 pub use error::{Chain, Error};
 pub use life::{Context, GRACE, main, serve};
+pub use login::Login;
+pub use natively::Natively;
 pub use pacer::{Pacer, Say};
 pub use telling::telling;

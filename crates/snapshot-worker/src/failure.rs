@@ -11,6 +11,8 @@ pub(crate) enum Failure {
     #[error(transparent)]
     Node(#[from] scylla::Error),
     #[error(transparent)]
+    Cql(#[from] scylla::CqlError),
+    #[error(transparent)]
     Inspect(#[from] scylla::InspectError),
     #[error("cannot {attempt}")]
     Store {
@@ -46,6 +48,7 @@ impl Failure {
         let retry = match self {
             Self::Node(cause) | Self::Inspect(scylla::InspectError::Node(cause)) => cause.retry(),
             Self::Store { cause, .. } => cause.retry(),
+            Self::Cql(cause) => cause.retry(),
             Self::Unfinished { .. } => true,
             Self::NotMine { .. }
             | Self::Inspect(scylla::InspectError::Pattern(_))

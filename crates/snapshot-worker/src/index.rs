@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use catalog::{
     ChunkFile, Document as _, Limits, LocalTable, Manifest, NodePlan, Planned, TableEntry,
-    key::{ManifestKey, OwnKey, Owner, ScyllaManifestKey, TableDir},
+    key::{ManifestKey, OwnKey, Owner, SchemaKey, SchemaKind, ScyllaManifestKey, TableDir},
     manifest::NodeFacts,
     plan::{Frame, Remote, digests, plan},
 };
@@ -184,6 +184,7 @@ impl SnapshotWorker {
             index: planned.index.clone(),
             ranges: self.ranges(job).await?,
             nodes: self.nodes().await?,
+            schema: schema(job),
             ..Manifest::new(&key)
         };
         put(store, key.to_string(), manifest.to_bytes()).await?;
@@ -348,6 +349,20 @@ async fn listed(
         })?;
     }
     Ok(remote)
+}
+
+/// Key of the schema that lies beside the backup; empty if none does.
+fn schema(job: &Index) -> String {
+    let key = SchemaKey {
+        cluster: job.cluster,
+        task: job.task,
+        tag: job.tag.clone(),
+        kind: SchemaKind::Cql,
+    };
+    match job.schema {
+        true => key.to_string(),
+        false => String::new(),
+    }
 }
 
 async fn put(store: &Store, key: String, body: Vec<u8>) -> Result<(), Failure> {

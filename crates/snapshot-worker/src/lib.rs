@@ -1,4 +1,4 @@
-//! Takes a node's snapshot, and plans which of its files go to the bucket.
+//! Takes a node's snapshot, stores the schema beside it, and plans which of its files go to the bucket.
 //!
 //! # Promises
 //! * A snapshot is reported only when ScyllaDB has finished it for every table asked for.
@@ -17,14 +17,15 @@
 mod failure;
 mod index;
 mod metrics;
+mod schema;
 mod snapshot;
 
 use std::{sync::Arc, time::Duration};
 
-use protocol::{Fact, Job, NodeId, Presence, WorkerKind, subject};
+use protocol::{Fact, Job, NodeId, Pinged, Presence, WorkerKind, subject};
 use queue::{Consumer, Context as JobContext, Handler, JobError};
 use scylla::{DataDir, Node};
-use service::{Beside, Context, Error};
+use service::{Beside, Context, Error, Login};
 use store::Stores;
 
 use crate::failure::Failure;
@@ -50,12 +51,14 @@ pub async fn run(ctx: Context) -> Result<(), Error> {
         rack: beside.presence.rack.clone(),
         address: beside.presence.address.clone(),
         stores: beside.stores.clone(),
+        login: beside.login.clone(),
     });
     let kinds = [
         "inspect",
         "set_balancing",
         "take_snapshot",
         "index",
+        "store_schema",
         "drop_snapshot",
         "clear_snapshots",
     ];
@@ -96,13 +99,25 @@ struct SnapshotWorker {
     rack: String,
     address: String,
     stores: Stores,
+    login: Login,
 }
 
 impl SnapshotWorker {
+    /// How the node is, its disk included.
+    async fn ping(&self) -> Pinged {
+        let mut found = self.node.ping().await;
+        // Where it can't be known, 0 says so.
+        if let Ok(disk) = rustix::fs::statvfs(self.data_dir.path()) {
+            found.disk_free = disk.f_bavail.saturating_mul(disk.f_frsize);
+            found.disk_total = disk.f_blocks.saturating_mul(disk.f_frsize);
+        }
+        found
+    }
+
     async fn work(&self, job: Job, ctx: &JobContext) -> Result<Fact, Failure> {
         match job {
             Job::Inspect(job) => Ok(Fact::Inspected(self.node.inspect(&job).await?)),
-            Job::Ping(_) => Ok(Fact::Pinged(self.node.ping().await)),
+            Job::Ping(_) => Ok(Fact::Pinged(self.ping().await)),
             Job::SetBalancing(job) => {
                 if job.enabled || !ctx.over {
                     self.node.set_balancing(job.enabled).await?;
@@ -113,6 +128,7 @@ impl SnapshotWorker {
             }
             Job::TakeSnapshot(job) => self.take_snapshot(job).await,
             Job::Index(job) => self.index(job, ctx).await,
+            Job::StoreSchema(job) => self.store_schema(job, ctx).await,
             Job::DropSnapshot(job) => self.drop_snapshot(&job.tag).await,
             Job::ClearSnapshots(job) => self.clear_snapshots(&job).await,
             Job::Request(_)
@@ -121,6 +137,9 @@ impl SnapshotWorker {
             | Job::Purge(_)
             | Job::Validate(_)
             | Job::PlanRestore(_)
+            | Job::PrepareSchema(_)
+            | Job::ProveRestore(_)
+            | Job::SettleSchema(_)
             | Job::PrepareNode(_)
             | Job::LoadBatch(_)
             | Job::PutBack(_) => Err(Failure::NotMine { kind: job.kind() }),

@@ -63,12 +63,7 @@ pub async fn run(ctx: Context) -> Result<(), Error> {
         stores: beside.stores.clone(),
         queue: beside.queue.clone(),
         transfers: ctx.config.uploader.transfers,
-        native: Native::new(
-            beside.node.clone(),
-            DataDir::new(&beside.data_dir),
-            beside.stores.clone(),
-            ctx.config.uploader.native_check,
-        ),
+        native: Native::new(&beside, ctx.config.uploader.native_check),
         rclone: Rclone::new(beside.stores.rclone().await, DataDir::new(&beside.data_dir)),
         pacer: pacer.clone(),
         metrics: ctx.registry.register("uploader", Metrics::register),
@@ -92,17 +87,17 @@ pub async fn run(ctx: Context) -> Result<(), Error> {
             .work(consumer, Arc::clone(&uploader), ctx.stop.clone())
     };
     let presence = || Presence {
-        native: uploader.native.told(),
+        native: uploader.native.can.told(),
         rclone: uploader.rclone.told(),
         ..Presence::clone(&beside.presence)
     };
-    tokio::join!(uploader.native.first_look(), uploader.rclone.look());
+    tokio::join!(uploader.native.can.first_look(), uploader.rclone.look());
     let (announced, worked, validated, (), (), ()) = tokio::join!(
         beside.queue.announce(presence, ctx.stop.clone()),
         work(of_backups),
         work(of_validations),
         follow(&pacer, &beside, &ctx),
-        uploader.native.look_on(&ctx.stop),
+        uploader.native.can.look_on(&ctx.stop),
         uploader.rclone.look_on(&ctx.stop),
     );
     announced
@@ -158,9 +153,13 @@ impl Handler for Uploader {
                 | Job::SetBalancing(_)
                 | Job::TakeSnapshot(_)
                 | Job::Index(_)
+                | Job::StoreSchema(_)
                 | Job::DropSnapshot(_)
                 | Job::ClearSnapshots(_)
                 | Job::PlanRestore(_)
+                | Job::PrepareSchema(_)
+                | Job::ProveRestore(_)
+                | Job::SettleSchema(_)
                 | Job::PrepareNode(_)
                 | Job::LoadBatch(_)
                 | Job::PutBack(_) => Err(Failure::NotMine { kind: job.kind() }),

@@ -24,15 +24,10 @@ use std::{
 };
 
 use catalog::Chunk;
-use protocol::{Method, NativeUpload, TableRef, Upload};
-use queue::CancellationToken;
-use scylla::{DataDir, Handover, NativeBackup, Node, Task, TaskState, Wanted};
-use service::Chain;
-use store::Stores;
-use tokio::{
-    sync::watch,
-    time::{Instant, timeout},
-};
+use protocol::{Method, TableRef, Upload};
+use scylla::{DataDir, Handover, NativeBackup, Node, Task, TaskState};
+use service::{Beside, Chain, Natively};
+use tokio::time::{Instant, timeout};
 use tracing::{debug, info, warn};
 use uuid::Uuid;
 
@@ -42,10 +37,6 @@ use crate::{
     share::{Part, Share},
 };
 
-/// How often the node is asked what it can, for others to know.
-const LOOK: Duration = Duration::from_secs(30);
-/// How long the first answer may take before this uploader is announced without it.
-const FIRST_LOOK: Duration = Duration::from_secs(3);
 /// How long the node waits with its answer for the end of a task.
 const POLL: Duration = Duration::from_secs(1);
 /// Between two looks at the lock that another chunk of the node holds.
@@ -69,10 +60,10 @@ const MODULE: &str = "snapshot";
 pub(crate) struct Native {
     node: Node,
     data_dir: DataDir,
-    stores: Stores,
+    /// Which stores the node knows.
+    pub(crate) can: Natively,
     /// Whether data is compared with its digest first.
     check: bool,
-    told: watch::Sender<Option<NativeUpload>>,
 }
 
 /// How a task ended that did not fail.
@@ -84,48 +75,13 @@ enum End {
 }
 
 impl Native {
-    pub(crate) fn new(node: Node, data_dir: DataDir, stores: Stores, check: bool) -> Self {
+    pub(crate) fn new(beside: &Beside, check: bool) -> Self {
         Self {
-            node,
-            data_dir,
-            stores,
+            node: beside.node.clone(),
+            data_dir: DataDir::new(&beside.data_dir),
+            can: Natively::new(beside),
             check,
-            told: watch::Sender::new(None),
         }
-    }
-
-    /// What the node can upload, when last looked at.
-    pub(crate) fn told(&self) -> Option<NativeUpload> {
-        self.told.borrow().clone()
-    }
-
-    /// Looks what the node can upload, in time for the announcement if it answers at once.
-    pub(crate) async fn first_look(&self) {
-        if timeout(FIRST_LOOK, self.note()).await.is_err() {
-            debug!("the node does not say in time what it can upload");
-        }
-    }
-
-    /// Looks on until `stop`: what a node is configured with changes while it runs.
-    pub(crate) async fn look_on(&self, stop: &CancellationToken) {
-        while !service::pause(stop, LOOK).await {
-            self.note().await;
-        }
-    }
-
-    async fn note(&self) {
-        match self.look().await {
-            Ok(found) => drop(self.told.send_replace(Some(found))),
-            // A node that restarts can the same afterwards, most likely.
-            Err(error) => debug!(error = %Chain(&error), "what the node can upload is not known"),
-        }
-    }
-
-    async fn look(&self) -> Result<NativeUpload, scylla::Error> {
-        let (url, region) = self.stores.s3_place().await;
-        let wanted = Wanted { url, region };
-        let gcs = self.stores.gcs_endpoint();
-        self.node.native_upload(&wanted, gcs).await
     }
 
     /// Shares out a chunk; gives the endpoint by which ScyllaDB gets its part to the bucket, if any.
@@ -143,7 +99,7 @@ impl Native {
         if auto && attempt > ATTEMPTS {
             return refused("ScyllaDB was asked at two attempts and did not get it done");
         }
-        let found = match self.look().await {
+        let found = match self.can.look().await {
             Ok(found) => found,
             Err(cause) if auto => {
                 let cause = Chain(&cause);

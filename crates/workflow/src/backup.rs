@@ -1,9 +1,11 @@
 //! A backup run.
 //!
-//! Inspect the cluster; if tablets are to be backed up, switch balancing off; take all snapshots at
-//! once; balancing on again. Each node then plans and uploads at its own pace. When all nodes have
+//! Inspect the cluster; store its schema; if tablets are to be backed up, switch balancing off; take all
+//! snapshots at once; balancing on again. Each node then plans and uploads at its own pace. When all nodes have
 //! all chunks in the bucket, each publishes its manifest; when all have, each drops its snapshot.
 //! At last, one of them removes old backups from the buckets.
+//!
+//! Without the schema the run goes on, with a remark: the data is worth more.
 //!
 //! A snapshot is dropped only when every manifest is published, so that a run that fails before can
 //! be continued. A snapshot that cannot be dropped, or old backups that cannot be removed, do not fail
@@ -51,6 +53,12 @@ pub struct Backup {
     /// Who moved them, where that was told.
     #[serde(default, skip_serializing_if = "Methods::is_empty")]
     methods: Methods,
+    /// Whether the schema lies in the bucket.
+    #[serde(default)]
+    schema: bool,
+    /// When it was asked for, on the run's clock.
+    #[serde(default)]
+    schema_since_ms: u64,
     /// The purge, once it has begun.
     purging: Option<Purging>,
     removed: Option<Removed>,
@@ -61,6 +69,7 @@ pub struct Backup {
 #[serde(rename_all = "snake_case")]
 enum Phase {
     Inspect,
+    Schema,
     Balance,
     Work,
     Purge,
@@ -123,6 +132,8 @@ impl Backup {
             parts: BTreeMap::new(),
             tables: Tables::default(),
             methods: Methods::default(),
+            schema: false,
+            schema_since_ms: 0,
             purging: None,
             removed: None,
         }

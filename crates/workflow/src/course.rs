@@ -137,12 +137,16 @@ pub(crate) fn failure(life: &Life, wait: &Wait, node: Option<NodeId>, failed: &F
         | Step::BalancingOn
         | Step::Snapshot
         | Step::Index
+        | Step::StoreSchema
         | Step::Seal
         | Step::Drop
         | Step::Purge
         | Step::Validate
         | Step::Clear
         | Step::Plan
+        | Step::PrepareSchema
+        | Step::Prove
+        | Step::SettleSchema
         | Step::Prepare
         | Step::PutBack => String::new(),
     };

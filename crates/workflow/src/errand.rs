@@ -315,6 +315,7 @@ impl Course for ErrandRun {
                 | Fact::BalancingSet { .. }
                 | Fact::SnapshotTaken
                 | Fact::Indexed(_)
+                | Fact::SchemaStored
                 | Fact::ChunkStored(_)
                 | Fact::Sealed(_)
                 | Fact::SnapshotDropped
@@ -322,6 +323,9 @@ impl Course for ErrandRun {
                 | Fact::Validated(_)
                 | Fact::SnapshotsCleared(_)
                 | Fact::RestorePlanned(_)
+                | Fact::SchemaPrepared(_)
+                | Fact::SchemaSettled(_)
+                | Fact::RestoreProven(_)
                 | Fact::NodePrepared(_)
                 | Fact::BatchLoaded(_)
                 | Fact::NodePutBack,

@@ -61,4 +61,4 @@ pub use errand::ErrandRun;
 pub use report::{Host, Report, Table};
 pub use restore::Restore;
 pub use run::{Input, Run, survives_stop};
-pub use spec::{BackupSpec, Errand, ErrandSpec, RestoreSpec, Spec};
+pub use spec::{BackupSpec, Errand, ErrandSpec, RestoreSpec, Shield, Spec};

@@ -150,12 +150,16 @@ impl Life {
                 Step::Inspect
                 | Step::Snapshot
                 | Step::Index
+                | Step::StoreSchema
                 | Step::Upload
                 | Step::Seal
                 | Step::Drop
                 | Step::Validate
                 | Step::Clear
                 | Step::Plan
+                | Step::PrepareSchema
+                | Step::Prove
+                | Step::SettleSchema
                 | Step::Prepare
                 | Step::Load
                 | Step::PutBack => {}

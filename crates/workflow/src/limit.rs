@@ -17,6 +17,8 @@ pub const SNAPSHOT_MS: u64 = 30 * MINUTE;
 /// Listing a node's snapshot and, for deduplication, its part of the bucket: millions of objects
 /// at a thousand a page.
 pub const INDEX_MS: u64 = HOUR;
+/// Reading a schema and writing an object of it.
+pub const STORE_SCHEMA_MS: u64 = 10 * MINUTE;
 /// Without any chunk of a node: 8 GiB at little more than 1 MiB/s.
 pub const UPLOAD_MS: u64 = 2 * HOUR;
 /// A manifest of millions of lines is read from receipts and written once.
@@ -33,6 +35,14 @@ pub const VALIDATE_MS: u64 = 48 * HOUR;
 pub const REST_MS: u64 = 90 * SECOND;
 /// Reading all manifests of a backup.
 pub const PLAN_MS: u64 = HOUR;
+/// Thousands of changes of a schema, each agreed upon by all nodes.
+pub const PREPARE_SCHEMA_MS: u64 = 2 * HOUR;
+/// The same, and an answer each few minutes while views are built.
+pub const SETTLE_SCHEMA_MS: u64 = 2 * HOUR;
+/// All rows are read once: 86 TiB at 1 GiB/s.
+pub const PROVE_MS: u64 = 24 * HOUR;
+/// Views are built from all rows of their tables.
+pub const VIEWS_MS: u64 = 7 * 24 * HOUR;
 /// Switches of as many tables as there are; the node may be busy.
 pub const PREPARE_MS: u64 = 30 * MINUTE;
 /// Without any batch of a datacenter: a refresh of one batch may take hours on a busy cluster.

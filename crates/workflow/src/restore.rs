@@ -1,8 +1,13 @@
 //! A restore run.
 //!
-//! Inspect the cluster, all nodes of which must be up; plan; if tablets are to be restored, switch
-//! balancing off; make each node ready; load every batch, each on any node of its datacenter. At
-//! the end, whatever end it is, put every node back as it was and balancing on again.
+//! Inspect the cluster, all nodes of which must be up; plan; make the schema ready, for which views and
+//! indexes go and tombstones stay; if tablets are to be restored, switch balancing off; make each node
+//! ready; load every batch, each on any node of its datacenter; have views built anew and tombstones go
+//! as before. At the end, whatever end it is, put every node back as it was and balancing on again.
+//!
+//! A run that fails or is stopped leaves the schema as it made it: tombstones of what is restored must
+//! not go before all of it is there, so that it can be continued. Who does not want to continue it
+//! undoes it: that is a run, too, which only puts back.
 //!
 //! A run that has only the putting back left to do is not stopped but goes on to its end. A node
 //! that has no worker is not waited for then, with a remark: what was changed there is lost when it
@@ -16,13 +21,14 @@ mod report;
 
 use std::collections::BTreeMap;
 
-use protocol::{Job, Location, NodeId, PutBack, RunId, Unit};
+use protocol::{Job, Location, NodeId, PutBack, RestoreProven, RunId};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    RestoreSpec,
+    RestoreSpec, Shield,
     bitmap::Bitmap,
     life::Life,
+    methods::Methods,
     report::Report,
     tables::Tables,
     undo::Undo,
@@ -37,7 +43,6 @@ pub struct Restore {
     phase: Phase,
     /// When the phase began, on the run's clock.
     since_ms: u64,
-    units: Vec<Unit>,
     hosts: BTreeMap<NodeId, Host>,
     shares: Vec<Share>,
     batches: u32,
@@ -46,6 +51,21 @@ pub struct Restore {
     bytes: u64,
     restored: u64,
     tables: Tables,
+    /// How often it was told that views are being built, and when last, on the run's clock.
+    #[serde(default)]
+    settling: (u32, u64),
+    /// What a drill has made, once it is to go.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    scrap: Option<Undo>,
+    /// What a drill has read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    proven: Option<RestoreProven>,
+    /// Whether the schema is known to be as it was, for it does not fit.
+    #[serde(default)]
+    untouched: bool,
+    /// Who brings which table, as the plan says.
+    #[serde(default, skip_serializing_if = "Methods::is_empty")]
+    methods: Methods,
 }
 
 /// How far the run is.
@@ -54,11 +74,17 @@ pub struct Restore {
 enum Phase {
     Inspect,
     Plan,
+    Schema,
     Balance,
     Prepare,
     Load,
+    Settle,
+    Prove,
     PutBack,
 }
+
+/// Rounds of asking for a drill's keyspaces to go begin here.
+const SCRAPS: u32 = 1 << 16;
 
 /// A node.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -90,7 +116,6 @@ impl Restore {
             spec,
             phase: Phase::Inspect,
             since_ms: 0,
-            units: Vec::new(),
             hosts: BTreeMap::new(),
             shares: Vec::new(),
             batches: 0,
@@ -99,6 +124,11 @@ impl Restore {
             bytes: 0,
             restored: 0,
             tables: Tables::default(),
+            settling: (0, 0),
+            scrap: None,
+            proven: None,
+            untouched: false,
+            methods: Methods::default(),
         }
     }
 
@@ -115,6 +145,7 @@ impl Restore {
             run,
             started_ms: now_ms,
             unsettled,
+            shielded: self.leaves(),
             ..self.spec.clone()
         }
     }
@@ -169,6 +200,40 @@ impl Restore {
         self.life.ring.up_or(self.spec.scout)
     }
 
+    /// Whether this run only puts back what another has changed.
+    fn undoes(&self) -> bool {
+        self.spec.request.undo.is_some()
+    }
+
+    /// Whether views are dropped and tombstones kept when the run ends now.
+    fn leaves(&self) -> Shield {
+        if self.undoes() || self.spec.request.drill {
+            return Shield::No;
+        }
+        match self.phase {
+            Phase::PutBack => Shield::No,
+            Phase::Balance | Phase::Prepare | Phase::Load | Phase::Settle | Phase::Prove => {
+                Shield::Surely
+            }
+            Phase::Schema if !self.untouched => self.spec.shielded.max(Shield::Perhaps),
+            Phase::Inspect | Phase::Plan | Phase::Schema => self.spec.shielded,
+        }
+    }
+
+    /// Says what a run that is over before its end leaves in the schema.
+    fn tell_left(&mut self) {
+        let may = match self.leaves() {
+            Shield::No => return,
+            Shield::Perhaps => "may be",
+            Shield::Surely => "are",
+        };
+        let origin = self.spec.origin;
+        self.life.remark(&format!(
+            "views and indexes of the restored tables {may} dropped and their tombstones kept until the restore is \
+             continued, or given up with `thetis restore undo {origin}`"
+        ));
+    }
+
     /// The batches of a datacenter that are not loaded.
     fn missing<'a>(&'a self, dc: &'a str) -> impl Iterator<Item = u32> + 'a {
         let shares = self.shares.iter().filter(move |share| share.dc == dc);
@@ -195,6 +260,10 @@ impl Restore {
                 "an earlier attempt may have left automatic compaction off on some nodes: start the \
                  restore again, or restart these nodes",
             );
+        }
+        let made = self.phase >= Phase::Schema || self.spec.unsettled;
+        if self.spec.request.drill && made && !self.untouched {
+            self.scrap.get_or_insert_with(|| Undo::ask(now_ms));
         }
         let planner = self.planner();
         self.life.balancing.turn_on(planner, now_ms);
@@ -242,7 +311,38 @@ impl Restore {
                 .for_each(|share| share.since_ms = now_ms);
         }
         if self.phase == Phase::Load && self.loaded.count() == self.batches {
-            self.go(Phase::PutBack);
+            self.go(Phase::Settle);
+        }
+    }
+
+    /// Waits for a drill's keyspaces to be gone.
+    fn scrap_wait(&self) -> Option<Wait> {
+        let undo = self.scrap.as_ref().filter(|undo| undo.asked())?;
+        Some(Wait {
+            // Told from the rounds before it was given up.
+            round: SCRAPS + undo.round,
+            ..Wait::node(self.planner(), Step::SettleSchema, undo.since_ms)
+        })
+    }
+
+    /// Leaves a drill's keyspaces to a person.
+    fn leave_scrap(&mut self, why: &str) {
+        if let Some(undo) = &mut self.scrap {
+            undo.give_up();
+        }
+        let text = format!(
+            "keyspaces of the drill may be left, whose names begin with {}: {why}; drop them",
+            protocol::SCRATCH
+        );
+        self.fail_putting_back(&text);
+    }
+
+    fn settle_wait(&self) -> Wait {
+        let (round, told_ms) = self.settling;
+        let since_ms = self.since_ms.max(told_ms);
+        Wait {
+            round,
+            ..Wait::node(self.planner(), Step::SettleSchema, since_ms)
         }
     }
 

@@ -6,7 +6,7 @@ use protocol::{ClusterId, Event, Fact, Job, NodeId, RunId, RunStatus, WorkerKind
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Backup, BackupSpec, ErrandRun, ErrandSpec, Report, Restore, RestoreSpec, Spec,
+    Backup, BackupSpec, ErrandRun, ErrandSpec, Report, Restore, RestoreSpec, Shield, Spec,
     course::{self, Course},
 };
 
@@ -81,6 +81,7 @@ impl Run {
             }),
             Spec::Restore(spec) => Self::restore(RestoreSpec {
                 unsettled: true,
+                shielded: spec.shielded.max(Shield::Perhaps),
                 ..spec
             }),
             Spec::Errand(spec) => Self::errand(spec),
@@ -152,6 +153,7 @@ impl Run {
                 | Fact::BalancingSet { .. }
                 | Fact::SnapshotTaken
                 | Fact::Indexed(_)
+                | Fact::SchemaStored
                 | Fact::ChunkStored(_)
                 | Fact::Sealed(_)
                 | Fact::SnapshotDropped
@@ -159,6 +161,9 @@ impl Run {
                 | Fact::Validated(_)
                 | Fact::SnapshotsCleared(_)
                 | Fact::RestorePlanned(_)
+                | Fact::SchemaPrepared(_)
+                | Fact::SchemaSettled(_)
+                | Fact::RestoreProven(_)
                 | Fact::NodePrepared(_)
                 | Fact::BatchLoaded(_)
                 | Fact::NodePutBack
@@ -251,17 +256,19 @@ impl Run {
 }
 
 /// Whether `job` is to be carried out and answered even for a run that is stopped or has ended:
-/// true of those that change switches of a node or a cluster, or put them back. Only their answers
+/// true of those that change switches of a node or a cluster, or put them back, or remove what a drill has made. Only their answers
 /// tell whether something has to be put back.
 #[must_use]
 pub fn survives_stop(job: &Job) -> bool {
     match job {
         Job::SetBalancing(_) | Job::PrepareNode(_) | Job::PutBack(_) => true,
+        Job::SettleSchema(job) => job.scrap,
         Job::Request(_)
         | Job::Inspect(_)
         | Job::Ping(_)
         | Job::TakeSnapshot(_)
         | Job::Index(_)
+        | Job::StoreSchema(_)
         | Job::Upload(_)
         | Job::Seal(_)
         | Job::DropSnapshot(_)
@@ -269,6 +276,8 @@ pub fn survives_stop(job: &Job) -> bool {
         | Job::Validate(_)
         | Job::ClearSnapshots(_)
         | Job::PlanRestore(_)
+        | Job::PrepareSchema(_)
+        | Job::ProveRestore(_)
         | Job::LoadBatch(_) => false,
     }
 }

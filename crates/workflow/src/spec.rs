@@ -58,6 +58,22 @@ pub struct RestoreSpec {
     /// are put back even if this run fails before it touches them.
     #[serde(default)]
     pub unsettled: bool,
+    /// Whether an earlier attempt has left views dropped and tombstones kept.
+    #[serde(default)]
+    pub shielded: Shield,
+}
+
+/// Whether views of the restored tables are dropped, and their tombstones kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Shield {
+    /// They are not.
+    #[default]
+    No,
+    /// Nobody knows.
+    Perhaps,
+    /// They are.
+    Surely,
 }
 
 /// What an errand's run is told.

@@ -48,9 +48,14 @@ impl Tables {
         count.done = count.done.saturating_add(bytes);
     }
 
-    /// Whether anything of the keyspace is here.
-    pub(crate) fn has(&self, keyspace: &str) -> bool {
-        self.0.contains_key(keyspace)
+    /// Each with its bytes.
+    pub(crate) fn sizes(&self) -> impl Iterator<Item = TableSize> {
+        self.0.iter().flat_map(|(keyspace, tables)| {
+            tables.iter().map(|(table, count)| {
+                let (keyspace, table) = (keyspace.clone(), table.clone());
+                TableSize::new(TableRef { keyspace, table }, count.bytes)
+            })
+        })
     }
 
     pub(crate) fn names(&self) -> impl Iterator<Item = TableRef> {

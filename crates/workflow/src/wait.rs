@@ -12,6 +12,7 @@ pub(crate) enum Step {
     BalancingOn,
     Snapshot,
     Index,
+    StoreSchema,
     Upload,
     Seal,
     Drop,
@@ -19,8 +20,11 @@ pub(crate) enum Step {
     Validate,
     Clear,
     Plan,
+    PrepareSchema,
     Prepare,
     Load,
+    Prove,
+    SettleSchema,
     PutBack,
 }
 
@@ -33,10 +37,17 @@ impl Step {
             | Self::BalancingOn
             | Self::Snapshot
             | Self::Index
+            | Self::StoreSchema
             | Self::Drop
             | Self::Clear => WorkerKind::Snapshot,
             Self::Upload | Self::Seal | Self::Purge | Self::Validate => WorkerKind::Upload,
-            Self::Plan | Self::Prepare | Self::Load | Self::PutBack => WorkerKind::Restore,
+            Self::Plan
+            | Self::PrepareSchema
+            | Self::Prepare
+            | Self::Load
+            | Self::Prove
+            | Self::SettleSchema
+            | Self::PutBack => WorkerKind::Restore,
         }
     }
 
@@ -47,6 +58,7 @@ impl Step {
             Self::BalancingOff | Self::BalancingOn => "set_balancing",
             Self::Snapshot => "take_snapshot",
             Self::Index => "index",
+            Self::StoreSchema => "store_schema",
             Self::Upload => "upload",
             Self::Seal => "seal",
             Self::Drop => "drop_snapshot",
@@ -54,8 +66,11 @@ impl Step {
             Self::Validate => "validate",
             Self::Clear => "clear_snapshots",
             Self::Plan => "plan_restore",
+            Self::PrepareSchema => "prepare_schema",
             Self::Prepare => "prepare_node",
             Self::Load => "load_batch",
+            Self::Prove => "prove_restore",
+            Self::SettleSchema => "settle_schema",
             Self::PutBack => "put_back",
         }
     }
@@ -68,6 +83,7 @@ impl Step {
             Self::BalancingOn => limit::BALANCING_ON_MS,
             Self::Snapshot => limit::SNAPSHOT_MS,
             Self::Index => limit::INDEX_MS,
+            Self::StoreSchema => limit::STORE_SCHEMA_MS,
             Self::Upload => limit::UPLOAD_MS,
             Self::Seal => limit::SEAL_MS,
             Self::Drop => limit::DROP_MS,
@@ -75,8 +91,11 @@ impl Step {
             Self::Validate => limit::VALIDATE_MS,
             Self::Clear => limit::DROP_MS,
             Self::Plan => limit::PLAN_MS,
+            Self::PrepareSchema => limit::PREPARE_SCHEMA_MS,
             Self::Prepare => limit::PREPARE_MS,
             Self::Load => limit::LOAD_MS,
+            Self::Prove => limit::PROVE_MS,
+            Self::SettleSchema => limit::SETTLE_SCHEMA_MS,
             Self::PutBack => limit::PUT_BACK_MS,
         }
     }
@@ -89,6 +108,7 @@ impl Step {
             | Self::BalancingOn
             | Self::Snapshot
             | Self::Index
+            | Self::StoreSchema
             | Self::Upload
             | Self::Seal
             | Self::Drop
@@ -96,8 +116,11 @@ impl Step {
             | Self::Validate
             | Self::Clear
             | Self::Plan
+            | Self::PrepareSchema
             | Self::Prepare
             | Self::Load
+            | Self::Prove
+            | Self::SettleSchema
             | Self::PutBack => limit::ABSENT_MS,
         }
     }
@@ -110,6 +133,7 @@ impl Step {
             Self::BalancingOn => "did not switch tablet balancing on",
             Self::Snapshot => "did not take its snapshot",
             Self::Index => "did not plan its upload",
+            Self::StoreSchema => "did not store the schema",
             Self::Upload => "uploaded nothing",
             Self::Seal => "did not publish its manifest",
             Self::Drop => "did not delete its snapshot",
@@ -117,8 +141,11 @@ impl Step {
             Self::Validate => "did not say whether the backups are whole",
             Self::Clear => "did not delete what backups have left there",
             Self::Plan => "did not plan the restore",
+            Self::PrepareSchema => "did not make the schema ready for the restore",
             Self::Prepare => "was not made ready for the restore",
             Self::Load => "loaded nothing",
+            Self::Prove => "did not read what was restored",
+            Self::SettleSchema => "did not make views and indexes again",
             Self::PutBack => "was not put back as it was before the restore",
         }
     }

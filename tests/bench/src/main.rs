@@ -16,6 +16,7 @@ mod peers;
 mod process;
 mod raw;
 mod report;
+mod restore;
 mod results;
 mod run;
 mod targets;
@@ -40,7 +41,7 @@ use crate::{
 #[derive(Parser, Debug)]
 #[command(args_conflicts_with_subcommands = true)]
 struct Arguments {
-    /// Only cases in whose name this occurs; also `growth` and `foreground`
+    /// Only cases in whose name this occurs; also `growth`, `foreground` and `restore`
     only: Option<String>,
     /// Large sets, more rounds, more servers, and what grows with what
     #[arg(long)]
@@ -169,6 +170,13 @@ impl Bench<'_> {
                 Box::pin(self.foreground(&filled)).await;
             }
             fs::remove_dir_all(&filled.dir)?;
+        }
+        if self.wanted("restore") {
+            measured = true;
+            match Box::pin(restore::measure(self.arguments.full, self.root)).await {
+                Ok(restored) => self.results.restored = Some(restored),
+                Err(error) => self.fail(&error),
+            }
         }
         if self.arguments.full && self.wanted("growth") {
             measured = true;

@@ -3,7 +3,10 @@
 use ::tests::null_s3::Tally;
 use serde::Serialize;
 
-use crate::{foreground::Foreground, growth::Series, machine::Machine, targets::Row, who::Turn};
+use crate::{
+    foreground::Foreground, growth::Series, machine::Machine, restore::Restored, targets::Row,
+    who::Turn,
+};
 
 /// A round in which the limit itself was this far from its median says little of the others.
 const DISTURBED: f64 = 0.2;
@@ -16,6 +19,7 @@ pub(crate) struct Results {
     pub(crate) cases: Vec<Measured>,
     pub(crate) growth: Vec<Series>,
     pub(crate) foreground: Option<Foreground>,
+    pub(crate) restored: Option<Restored>,
     pub(crate) targets: Vec<Row>,
     /// What was left out, and why.
     pub(crate) notes: Vec<String>,

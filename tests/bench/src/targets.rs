@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::results::{Measured, Party, Results};
+use crate::results::{Measured, Party, Results, median};
 
 /// How far a target is met.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -160,6 +160,13 @@ pub(crate) fn all(results: &Results) -> Vec<Row> {
         "the same",
         foreground(results),
     );
+    row(
+        16,
+        "restore of few large, beside its longer half alone",
+        "1.15 x",
+        "1.05 x",
+        restored(results),
+    );
     for row in &mut rows {
         if row.number == 9 {
             "there is no such layout".clone_into(&mut row.got);
@@ -263,6 +270,18 @@ fn foreground(results: &Results) -> Option<(String, Met)> {
     Some((got, also(iops >= 0.99 && p50 <= 1.25 && p99)))
 }
 
+fn restored(results: &Results) -> Option<(String, Met)> {
+    let restored = results.restored.as_ref()?;
+    let ratio = restored.ratio();
+    let got = format!(
+        "{ratio:.2} x (download {:.1} s, load {:.1} s, both {:.1} s)",
+        median(restored.download.clone()),
+        median(restored.load.clone()),
+        median(restored.whole.clone())
+    );
+    Some((got, at_most(ratio, 1.15, 1.05)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -290,6 +309,27 @@ mod tests {
         assert_eq!(met(&results, 2), Some(Met::Must), "1.0 CPU-s/GiB");
         assert_eq!(met(&results, 3), None);
         assert_eq!(met(&results, 11), Some(Met::Stretch), "40 MiB");
+    }
+
+    #[test]
+    fn a_restore_is_compared_with_its_longer_half() {
+        let restored = |whole: &[f64]| crate::restore::Restored {
+            bytes: 1 << 30,
+            download: vec![1.0, 4.0, 1.0],
+            load: vec![2.0, 2.0, 2.0],
+            whole: whole.to_vec(),
+        };
+        for (whole, expected) in [
+            ([2.0, 4.4, 3.0], Met::Must),
+            ([2.0, 4.0, 9.0], Met::Stretch),
+            ([2.4, 4.8, 2.0], Met::Missed),
+        ] {
+            let results = Results {
+                restored: Some(restored(&whole)),
+                ..Results::default()
+            };
+            assert_eq!(met(&results, 16), Some(expected), "{whole:?}");
+        }
     }
 
     #[test]

@@ -279,7 +279,9 @@ async fn damage_is_found_on_either_side() -> Result<()> {
         .add_cluster("empty", &world.sims[empty].nodes[0].address)
         .await?;
     world.api.workers(&target, 2, 3).await?;
-    let restore = json!({"location": [location], "snapshot_tag": good.tag()});
+    let restore = json!({
+        "location": [location], "snapshot_tag": good.tag(), "restore_tables": true,
+    });
     let text = cause(&world, &target, "restore", restore.clone()).await?;
     says(&text, &["shop.users", "schema"])?;
 

@@ -6,12 +6,15 @@ use anyhow::{Context as _, Result, ensure};
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use serde_json::json;
 use testkit::eventually;
-use tests::{Fingerprints, Kind, Options, Shape, TableSpec, World, compare};
+use tests::{Cql, Fingerprints, Kind, Options, Shape, TableSpec, World, compare};
 
 /// Kills of each kind of service, at least.
 const KILLS: u32 = 20;
 /// A run with kills may take this long.
 const LIMIT: Duration = Duration::from_secs(180);
+
+/// In the cluster that is restored into: dropped for each restore, and made again.
+const VIEW: &str = "CREATE MATERIALIZED VIEW orders.by_value AS SELECT * FROM orders.open WHERE value IS NOT NULL AND key IS NOT NULL PRIMARY KEY (value, key)";
 
 fn tables() -> Vec<TableSpec> {
     let table = |keyspace: &str, name: &str, tablets| TableSpec {
@@ -44,6 +47,8 @@ async fn world() -> Result<(World, [String; 2])> {
                 .await?,
         );
     }
+    let cql = Cql::connect(&world.sims[empty]).await?;
+    cql.run(&[VIEW]).await?;
     for (seed, table) in (0..).zip(&tables()) {
         world.sims[full].load(table, seed, 256 << 10, 30).await?;
     }
@@ -120,11 +125,28 @@ async fn round(
             .admin(reqwest::Method::POST, &path, None)
             .await?;
     }
+    let cql = Cql::connect(&world.sims[1]).await?;
+    let schema = cql.schema().await?;
     let properties =
         json!({"location": [location], "snapshot_tag": backup.tag(), "restore_tables": true});
     let restore = through(world, empty, "restore", properties, &mut *torment).await?;
     restore.done().context("the restore")?;
     compare(before, &world.sims[1].fingerprints().await?)?;
+    let (rows, view) = (
+        cql.rows("SELECT key FROM orders.open").await?,
+        cql.rows("SELECT key FROM orders.by_value").await?,
+    );
+    ensure!(
+        rows == view,
+        "the view has {} of {} rows",
+        view.len(),
+        rows.len()
+    );
+    let after = cql.schema().await?;
+    ensure!(
+        after == schema,
+        "the schema was {schema:#?} and is {after:#?}"
+    );
     for sim in &world.sims {
         sim.is_clean().await?;
     }

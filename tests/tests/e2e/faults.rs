@@ -418,9 +418,10 @@ async fn backup_under_faults(seed: u64) -> Result<()> {
         .await?
         .tag();
     let location = world.store.location();
-    let proven = world
-        .api
-        .validate_and_restore([&ids[0], &ids[1]], location, &tag, LIMIT);
+    let proven =
+        world
+            .api
+            .validate_and_restore([&ids[0], &ids[1]], [location, &tag, "agent"], LIMIT);
     proven.await?;
     compare(&before, &world.sims[empty].fingerprints().await?)?;
     world.sims[full].is_clean().await?;

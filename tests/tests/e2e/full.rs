@@ -86,9 +86,10 @@ async fn a_full_directory_fails_the_backup_and_no_other() -> Result<()> {
     world.api.ok(Method::PUT, &path, None).await?;
     let tag = world.api.ended(&task, LIMIT).await?.done()?.tag();
     let location = world.store.location();
-    let proven = world
-        .api
-        .validate_and_restore([&ids[0], &ids[1]], location, &tag, LIMIT);
+    let proven =
+        world
+            .api
+            .validate_and_restore([&ids[0], &ids[1]], [location, &tag, "agent"], LIMIT);
     proven.await?;
     compare(&before, &world.sims[empty].fingerprints().await?)?;
     world.sims[full].is_clean().await?;

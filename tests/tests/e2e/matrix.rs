@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, io::Read as _, time::Duration};
 use anyhow::{Context as _, Result, ensure};
 use flate2::read::GzDecoder;
 use futures::TryStreamExt as _;
+use reqwest::Method as Verb;
 use serde_json::{Value, json};
 use store::{AzureSettings, GcsSettings, LocalSettings, S3Settings, Settings, Stores};
 use testkit::{azure::Azurite, gcs::FakeGcs, s3::SeaweedFs};
@@ -12,17 +13,18 @@ use tests::{Options, Shape, TableSpec, World, compare};
 
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// Each method with each provider that it can write to.
-const PAIRS: [(&str, &str); 9] = [
-    ("agent", "s3"),
-    ("agent", "gcs"),
-    ("agent", "azure"),
-    ("agent", "localstorage"),
-    ("native", "s3"),
-    ("native", "gcs"),
-    ("rclone", "s3"),
-    ("rclone", "gcs"),
-    ("rclone", "azure"),
+/// Each method with each provider that it can write to; and by what is then restored from there, as it is
+/// asked for and as it is done.
+const PAIRS: [(&str, &str, [&str; 2]); 9] = [
+    ("agent", "s3", ["native", "native"]),
+    ("agent", "gcs", ["auto", "native"]),
+    ("agent", "azure", ["auto", "agent"]),
+    ("agent", "localstorage", ["agent", "agent"]),
+    ("native", "s3", ["agent", "agent"]),
+    ("native", "gcs", ["native", "native"]),
+    ("rclone", "s3", ["auto", "native"]),
+    ("rclone", "gcs", ["agent", "agent"]),
+    ("rclone", "azure", ["agent", "agent"]),
 ];
 
 /// Fields of manifests, ours and ScyllaDB's, that tell when a backup was made.
@@ -47,7 +49,7 @@ impl Servers {
             local: tempfile::tempdir()?,
         };
         servers.s3.bucket("thetis").await?;
-        for (method, provider) in PAIRS {
+        for (method, provider, _) in PAIRS {
             let name = bucket(method);
             match provider {
                 "s3" => servers.s3.bucket(&name).await?,
@@ -204,6 +206,18 @@ async fn cluster(world: &mut World, name: &str, more: &[&str]) -> Result<(usize,
     Ok((sim, id))
 }
 
+/// Whether nodes of a cluster have restored anything by themselves; by what they were asked.
+async fn sims_native(world: &World, sim: usize) -> Result<bool> {
+    let calls = world.sims[sim].admin(Verb::GET, "/calls", None).await?;
+    let asked = |path: &str| !calls[format!("POST {path}")].is_null();
+    let (native, loaded) = (
+        asked("/storage_service/restore"),
+        asked("/storage_service/sstables/{keyspace}"),
+    );
+    ensure!(native != loaded, "both ways: {calls}");
+    Ok(native)
+}
+
 #[tokio::test]
 async fn every_method_brings_the_same_to_every_store() -> Result<()> {
     let servers = Servers::start().await?;
@@ -228,7 +242,7 @@ async fn every_method_brings_the_same_to_every_store() -> Result<()> {
     let before = world.sims[sim].fingerprints().await?;
 
     let mut first: Option<Objects> = None;
-    for (method, provider) in PAIRS {
+    for (method, provider, [asked, done]) in PAIRS {
         let location = format!("{provider}:{}", bucket(method));
         let name = format!("{method} to {provider}");
         let properties = json!({"location": [location], "method": method});
@@ -249,11 +263,21 @@ async fn every_method_brings_the_same_to_every_store() -> Result<()> {
             None => first = Some(objects),
         }
 
-        let (target, other) = cluster(&mut world, &format!("{method}-{provider}"), &[]).await?;
+        let (target, other) = cluster(&mut world, &format!("{method}-{provider}"), &known).await?;
+        let restore = [&*location, &*tag, asked];
         let proven = world
             .api
-            .validate_and_restore([&id, &other], &location, &tag, LIMIT);
-        proven.await.with_context(|| name.clone())?;
+            .validate_and_restore([&id, &other], restore, LIMIT)
+            .await
+            .with_context(|| name.clone())?;
+        let native = sims_native(&world, target).await?;
+        ensure!(
+            native == (done == "native"),
+            "{name}: not restored by {done}"
+        );
+        let told = proven.progress.to_string();
+        let says = told.contains(&format!(r#""method":"{done}""#));
+        ensure!(says || asked == "agent", "{name}: {told}");
         let after = world.sims[target].fingerprints().await?;
         compare(&before, &after).with_context(|| name.clone())?;
         world.sims[target].is_clean().await?;

@@ -8,7 +8,10 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use catalog::{Manifest, key::ManifestKey};
+use catalog::{
+    Manifest,
+    key::{ManifestKey, SchemaKey},
+};
 use futures::TryStreamExt as _;
 use protocol::RunId;
 use reqwest::Method;
@@ -87,6 +90,11 @@ async fn contents(store: &store::Store) -> Result<BTreeMap<String, String>> {
             (
                 format!("manifest of {}", key.owner),
                 json!(tables).to_string(),
+            )
+        } else if object.key.parse::<SchemaKey>().is_ok() {
+            (
+                "schema".to_owned(),
+                format!("{:08x}", crc32fast::hash(&body)),
             )
         } else if object.key.ends_with("_manifest.json") {
             let mut value: Value =

@@ -26,12 +26,16 @@ pub enum OwnKey {
     BatchReceipt(RunId, u32),
     /// How a node was before a restore changed it.
     Undo(RunId, NodeId),
+    /// How the schema was before a restore changed it. It outlives the run's other notes.
+    SchemaUndo(ClusterId, RunId),
     /// A copy of a registered cluster.
     Cluster(ClusterId),
     /// A copy of a task.
     Task(ClusterId, TaskId),
     /// A short form of all manifests of a cluster, so that they need not be read again.
     Catalog(ClusterId),
+    /// When a cluster's backups were last proven to be restorable.
+    Proofs(ClusterId),
     /// Says that a backup is to be kept.
     Pin(ClusterId, SnapshotTag),
 }
@@ -39,6 +43,8 @@ pub enum OwnKey {
 impl OwnKey {
     /// Prefix of all open runs' notes.
     pub const RUNS: &str = "thetis/runs/";
+    /// Prefix of all notes on schemas that restores have changed.
+    pub const UNDOS: &str = "thetis/undo/";
     /// Prefix of all copies of clusters.
     pub const CLUSTERS: &str = "thetis/clusters/";
     /// Prefix of all copies of tasks.
@@ -78,6 +84,12 @@ impl OwnKey {
         format!("{}{origin}/restore/receipt/", Self::RUNS)
     }
 
+    /// Prefix of all notes on a cluster's schema, ending in `/`.
+    #[must_use]
+    pub fn undos(cluster: ClusterId) -> String {
+        format!("{}{cluster}/", Self::UNDOS)
+    }
+
     /// Prefix of all pins of a cluster's backups, ending in `/`.
     #[must_use]
     pub fn pins(cluster: ClusterId) -> String {
@@ -89,12 +101,22 @@ impl OwnKey {
             return Some(Self::Catalog(name.strip_suffix(".json.gz")?.parse().ok()?));
         }
         let text = text.strip_suffix(".json")?;
+        if let Some(cluster) = text.strip_prefix("thetis/proofs/") {
+            return Some(Self::Proofs(cluster.parse().ok()?));
+        }
         if let Some(cluster) = text.strip_prefix(Self::CLUSTERS) {
             return Some(Self::Cluster(cluster.parse().ok()?));
         }
         if let Some(rest) = text.strip_prefix(Self::TASKS) {
             let (cluster, task) = rest.split_once('/')?;
             return Some(Self::Task(cluster.parse().ok()?, task.parse().ok()?));
+        }
+        if let Some(rest) = text.strip_prefix(Self::UNDOS) {
+            let (cluster, origin) = rest.split_once('/')?;
+            return Some(Self::SchemaUndo(
+                cluster.parse().ok()?,
+                origin.parse().ok()?,
+            ));
         }
         if let Some(rest) = text.strip_prefix(Self::PINS) {
             let (cluster, tag) = rest.split_once('/')?;
@@ -145,9 +167,11 @@ impl fmt::Display for OwnKey {
             Self::Batch(run, n) => write!(f, "{runs}{run}/restore/batch/{n:06}.json"),
             Self::BatchReceipt(run, n) => write!(f, "{runs}{run}/restore/receipt/{n:06}.json"),
             Self::Undo(run, node) => write!(f, "{runs}{run}/restore/undo/{node}.json"),
+            Self::SchemaUndo(cluster, run) => write!(f, "{}{cluster}/{run}.json", Self::UNDOS),
             Self::Cluster(cluster) => write!(f, "{}{cluster}.json", Self::CLUSTERS),
             Self::Task(cluster, task) => write!(f, "{}{cluster}/{task}.json", Self::TASKS),
             Self::Catalog(cluster) => write!(f, "{}{cluster}.json.gz", Self::CATALOGS),
+            Self::Proofs(cluster) => write!(f, "thetis/proofs/{cluster}.json"),
             Self::Pin(cluster, tag) => write!(f, "{}{cluster}/{tag}.json", Self::PINS),
         }
     }

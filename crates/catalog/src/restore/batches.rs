@@ -2,20 +2,39 @@
 
 use std::collections::BTreeMap;
 
-use protocol::{DcBatches, DcNodes, Location, NodeId, RestorePlanned, TableRef, TableSize};
+use protocol::{DcBatches, DcNodes, Location, Method, NodeId, RestorePlanned, TableRef, TableSize};
 
-use super::{Batch, RestoreError, Sourced};
-use crate::{IdKind, Limits, TableVersion, pack};
+use super::{Batch, Cut, RestoreError, Sourced, cut};
+use crate::{IdKind, TableVersion};
 
 /// SSTables that may share a batch: of one table and one place. Ids that are integers mean nothing
-/// outside their node's table, so those SSTables stay among themselves.
-type Group = (TableRef, Location, String, Option<(NodeId, TableVersion)>);
+/// outside their node's table, so those SSTables stay among themselves; and so do those that lie
+/// under another name than their own, for ScyllaDB itself would not find them.
+type Group = (
+    TableRef,
+    Location,
+    String,
+    Option<(NodeId, TableVersion)>,
+    bool,
+);
+
+impl cut::Sized for Sourced {
+    fn size(&self) -> (u64, usize) {
+        (self.sstable.bytes(), self.sstable.files.len())
+    }
+
+    fn name(&self) -> (&str, &[u8]) {
+        (&self.sstable.name, self.node.0.as_bytes())
+    }
+}
 
 /// Packs SSTables into batches, gives each to a datacenter, and says how large it all is.
 ///
 /// A datacenter that bears the name of the source's takes what comes from there; the others share
 /// the rest by their numbers of nodes. Numbers run on from one datacenter to the next, the largest
-/// batches of each first.
+/// batches of each first. Nodes have `shards` each; `methods` are those of tables that are not
+/// Thetis' own engine's as a matter of course. The same SSTables make the same batches, in whatever
+/// order they come.
 ///
 /// # Errors
 /// [`RestoreError::NoDatacenter`] if there is none with a node.
@@ -25,15 +44,35 @@ type Group = (TableRef, Location, String, Option<(NodeId, TableVersion)>);
 pub fn batches(
     sstables: Vec<Sourced>,
     dcs: &[DcNodes],
-    limits: Limits,
+    shards: u32,
+    methods: &BTreeMap<TableRef, Method>,
 ) -> Result<(Vec<Batch>, RestorePlanned), RestoreError> {
     let mut places: Vec<Place> = dcs.iter().filter_map(Place::new).collect();
     if places.is_empty() {
         return Err(RestoreError::NoDatacenter);
     }
     let mut totals = RestorePlanned::default();
+    let groups = group(sstables, &mut totals);
+    let nodes = places.iter().map(|place| place.nodes).sum();
+    let cut = Cut::new(shards, nodes, totals.bytes, totals.sstables);
+    let mut all: Vec<Batch> = Vec::new();
+    for (group, items) in groups {
+        let method = methods.get(&group.0).copied().unwrap_or_default();
+        let packed = cut.pack(items).into_iter();
+        all.extend(packed.map(|items| of(&group, method, items)));
+    }
+    all.sort_by_key(|batch| std::cmp::Reverse(batch.bytes()));
+    for batch in all {
+        Place::choose(&mut places, &batch.dc).put(batch.bytes(), batch);
+    }
+    let batches = number(places, &mut totals);
+    Ok((batches, totals))
+}
+
+/// Puts together what may share a batch, and counts it.
+fn group(sstables: Vec<Sourced>, totals: &mut RestorePlanned) -> BTreeMap<Group, Vec<Sourced>> {
     let mut sizes = BTreeMap::<TableRef, u64>::new();
-    let mut groups = BTreeMap::<Group, Vec<(u64, Sourced)>>::new();
+    let mut groups = BTreeMap::<Group, Vec<Sourced>>::new();
     for one in sstables {
         let bytes = one.sstable.bytes();
         totals.sstables += 1;
@@ -46,35 +85,23 @@ pub fn batches(
             one.location.clone(),
             one.dc.clone(),
             alone,
+            one.sstable.is_moved(),
         );
-        groups.entry(group).or_default().push((bytes, one));
+        groups.entry(group).or_default().push(one);
     }
-    let mut all: Vec<(u64, Group, Vec<Sourced>)> = Vec::new();
-    for (group, items) in groups {
-        for packed in pack::pack(items, limits) {
-            let bytes = packed.iter().map(|(bytes, _)| bytes).sum();
-            let items = packed.into_iter().map(|(_, item)| item).collect();
-            all.push((bytes, group.clone(), items));
-        }
-    }
-    all.sort_by_key(|(bytes, _, _)| std::cmp::Reverse(*bytes));
-    for (bytes, group, items) in all {
-        let batch = of(group, items);
-        Place::choose(&mut places, &batch.dc).put(bytes, batch);
-    }
-    let batches = number(places, &mut totals);
     let table_size = |(table, bytes)| TableSize::new(table, bytes);
     totals.tables = sizes.into_iter().map(table_size).collect();
-    Ok((batches, totals))
+    groups
 }
 
 /// A batch that still bears its source's datacenter.
-fn of((table, location, dc, alone): Group, items: Vec<Sourced>) -> Batch {
+fn of((table, location, dc, alone, _): &Group, method: Method, items: Vec<Sourced>) -> Batch {
     Batch {
         batch: 0,
-        dc,
-        location,
-        table,
+        dc: dc.clone(),
+        location: location.clone(),
+        table: table.clone(),
+        method,
         ids: match alone {
             Some(_) => IdKind::Integer,
             None => IdKind::Uuid,

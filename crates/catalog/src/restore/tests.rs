@@ -6,7 +6,7 @@ use protocol::DcNodes;
 
 use super::*;
 use crate::{
-    File, Files, Filter, Limits, Manifest, TableEntry, TableVersion,
+    File, Files, Filter, Manifest, TableEntry, TableVersion,
     document::tests::{golden, id},
     key::{ManifestKey, Owner, TableDir},
 };
@@ -17,7 +17,7 @@ fn tag() -> SnapshotTag {
     TAG.parse().unwrap()
 }
 
-fn manifest(node: &str, dc: &str, names: &[&str], bytes: u64) -> Manifest {
+pub(super) fn manifest(node: &str, dc: &str, names: &[&str], bytes: u64) -> Manifest {
     let names = names
         .iter()
         .flat_map(|name| ["Data.db", "TOC.txt"].map(|component| format!("{name}-{component}")));
@@ -54,7 +54,7 @@ fn objects(of: &Manifest) -> BTreeMap<String, u64> {
         .collect()
 }
 
-fn sourced(of: &Manifest) -> Vec<Sourced> {
+pub(super) fn sourced(of: &Manifest) -> Vec<Sourced> {
     let location = "s3:backups".parse().unwrap();
     let all = Filter::new::<&str>(&[]).unwrap();
     collect(of, &location, &all, &objects(of)).unwrap()
@@ -71,7 +71,7 @@ fn dcs(of: &[(&str, u32)]) -> Vec<DcNodes> {
 #[test]
 fn documents_keep_their_form() {
     let sourced = sourced(&manifest("01", "dc1", &["me-3-big"], 5));
-    let (batches, totals) = batches(sourced, &dcs(&[("dc1", 3)]), Limits::BATCH).unwrap();
+    let (batches, totals) = batches(sourced, &dcs(&[("dc1", 3)]), 2, &BTreeMap::new()).unwrap();
     golden("batch.v1.json", &batches[0]);
     let plan = RestorePlan {
         origin: id("a1"),
@@ -213,7 +213,7 @@ fn integer_ids_of_different_nodes_never_meet() {
         all.extend(sourced(&manifest(node, "dc1", &names, 5)));
     }
     all.extend(sourced(&manifest("01", "dc1", &unique, 9)));
-    let (batches, totals) = batches(all, &dcs(&[("dc1", 3)]), Limits::BATCH).unwrap();
+    let (batches, totals) = batches(all, &dcs(&[("dc1", 3)]), 2, &BTreeMap::new()).unwrap();
     assert_eq!(
         (totals.sstables, totals.files, totals.bytes),
         (601, 1202, 6018)
@@ -223,7 +223,7 @@ fn integer_ids_of_different_nodes_never_meet() {
     for batch in &batches {
         let names: BTreeSet<&str> = batch.sstables.iter().map(|s| &*s.name).collect();
         assert_eq!(names.len(), batch.sstables.len());
-        assert!(batch.sstables.len() <= Limits::BATCH.sstables);
+        assert!(batch.sstables.len() <= 64);
         assert_eq!(batch.node.is_some(), batch.ids == IdKind::Integer);
     }
     let sum: u64 = batches.iter().map(Batch::bytes).sum();
@@ -240,7 +240,7 @@ fn batches_go_to_their_own_datacenter_or_are_shared_out() {
         all
     };
     let place = |dcs: &[DcNodes]| {
-        let (batches, totals) = batches(all(), dcs, Limits::BATCH).unwrap();
+        let (batches, totals) = batches(all(), dcs, 2, &BTreeMap::new()).unwrap();
         assert!(batches.iter().zip(0..).all(|(batch, at)| batch.batch == at));
         for part in &totals.dcs {
             let of = &batches[part.first as usize..(part.first + part.count) as usize];
@@ -251,6 +251,6 @@ fn batches_go_to_their_own_datacenter_or_are_shared_out() {
     assert_eq!(place(&dcs(&[("dc1", 1), ("dc2", 9)])), [10, 10]);
     assert_eq!(place(&dcs(&[("x", 1), ("y", 3)])), [5, 15]);
     assert_eq!(place(&dcs(&[("x", 0), ("y", 3)])), [20]);
-    let none = batches(all(), &dcs(&[("x", 0)]), Limits::BATCH).unwrap_err();
+    let none = batches(all(), &dcs(&[("x", 0)]), 2, &BTreeMap::new()).unwrap_err();
     assert_eq!(none, RestoreError::NoDatacenter);
 }

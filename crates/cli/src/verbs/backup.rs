@@ -14,7 +14,7 @@ use crate::{
     error::Failure,
     human::bytes,
     output::note,
-    shape::{Backup, Cluster, Snapshot},
+    shape::{Backup, Cluster, Proofs, Snapshot},
     table::{Align, Columns},
     verbs::{Client, target, task},
 };
@@ -233,6 +233,7 @@ pub(crate) fn table(backups: &[Backup], colour: bool) -> String {
                     bytes(snapshot.size),
                     nodes(snapshot),
                     held.clone(),
+                    proven(&snapshot.proven),
                     snapshot.locations.join(", "),
                     backup.cluster_id.clone(),
                     format!("backup/{}", backup.task_id),
@@ -253,6 +254,7 @@ pub(crate) fn table(backups: &[Backup], colour: bool) -> String {
             ("SIZE", Align::Right),
             ("NODES", Align::Right),
             ("KEYSPACES", Align::Left),
+            ("PROVEN", Align::Left),
             ("LOCATIONS", Align::Left),
             ("CLUSTER", Align::Left),
             ("TASK", Align::Left),
@@ -262,6 +264,20 @@ pub(crate) fn table(backups: &[Backup], colour: bool) -> String {
         columns.row(row);
     }
     columns.text()
+}
+
+/// How deep it was proven, and the day.
+fn proven(proofs: &Proofs) -> String {
+    let depths = [
+        ("drill", &proofs.drill),
+        ("content", &proofs.content),
+        ("present", &proofs.present),
+    ];
+    let deepest = depths.into_iter().find(|(_, at)| !at.is_empty());
+    deepest.map_or_else(String::new, |(depth, at)| {
+        let day = at.split('T').next().unwrap_or_default();
+        format!("{depth} {day}")
+    })
 }
 
 fn nodes(snapshot: &Snapshot) -> String {

@@ -121,8 +121,30 @@ fn restore_text(target: &RestoreTarget, all: bool) -> String {
         "is off meanwhile"
     };
     lines.push(format!("Automatic compaction: {compaction}"));
+    if target.created > 0 || target.view_count > 0 {
+        lines.push(format!(
+            "Schema: {} objects are made; {} views and indexes are built",
+            target.created, target.view_count
+        ));
+    }
+    for room in &target.rooms {
+        let (needed, free) = (bytes(room.needed), bytes(room.free));
+        lines.push(format!(
+            "Node {}: ~{needed} come, {free} are free",
+            room.host_id
+        ));
+    }
+    lines.extend(
+        target
+            .remarks
+            .iter()
+            .map(|remark| format!("Note: {remark}")),
+    );
     for table in &target.missing {
         lines.push(format!("It would fail: the cluster has no table {table}"));
+    }
+    for objection in &target.objections {
+        lines.push(format!("It would fail: {objection}"));
     }
     lines.extend(estimate(&target.estimate));
     lines.join("\n")

@@ -6,6 +6,8 @@ pub(super) mod pins;
 mod query;
 pub(super) mod schema;
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use axum::{
     Json,
     extract::{Path, Query, State, rejection::QueryRejection},
@@ -14,14 +16,17 @@ use bucket::{
     index::{self, Item},
     listing,
 };
-use protocol::Cluster;
+use protocol::{Cluster, ClusterId, SnapshotTag};
 use service::Chain;
 use store::Store;
 use tracing::warn;
 
 use self::query::Wanted;
-use super::{ApiError, BackupListItem, BackupUnit, ErrorBody, SnapshotInfo};
-use crate::{App, ask, copies};
+use super::{ApiError, BackupListItem, BackupUnit, ErrorBody, SnapshotInfo, SnapshotProofs};
+use crate::{
+    App, ask, copies,
+    proofs::{self, Proof},
+};
 
 /// A query as it came: lists may be given as repeated parameters or separated by commas.
 type Asked = Result<Query<Vec<(String, String)>>, QueryRejection>;
@@ -77,16 +82,61 @@ pub(super) async fn list(
         min: wanted.min,
         max: wanted.max,
     });
-    Ok(Json(items.into_iter().map(item).collect()))
+    let proofs = proofs(&stores, &items).await;
+    Ok(Json(
+        items.into_iter().map(|one| item(one, &proofs)).collect(),
+    ))
 }
 
-fn item(item: Item) -> BackupListItem {
+/// What the buckets know of when each was proven; one that does not say has proven nothing.
+async fn proofs(stores: &[Store], items: &[Item]) -> BTreeMap<(ClusterId, SnapshotTag), Proof> {
+    let clusters: BTreeSet<ClusterId> = items.iter().map(|item| item.cluster_id).collect();
+    let mut all = BTreeMap::<_, Proof>::new();
+    for store in stores {
+        for cluster in &clusters {
+            match proofs::read(store, *cluster).await {
+                Ok(found) => {
+                    for (tag, proof) in found.proofs {
+                        all.entry((*cluster, tag)).or_default().merge(proof);
+                    }
+                }
+                Err(error) => warn!(%cluster, %error, "proofs of backups are not read"),
+            }
+        }
+    }
+    all
+}
+
+fn last(proof: &Proof) -> u64 {
+    proof.present_ms.max(proof.content_ms).max(proof.drill_ms)
+}
+
+/// RFC 3339; empty for never.
+fn when(at_ms: u64) -> String {
+    super::shape::time(at_ms).unwrap_or_default()
+}
+
+fn shown(proof: &Proof) -> SnapshotProofs {
+    SnapshotProofs {
+        present: when(proof.present_ms),
+        content: when(proof.content_ms),
+        drill: when(proof.drill_ms),
+    }
+}
+
+fn item(item: Item, proofs: &BTreeMap<(ClusterId, SnapshotTag), Proof>) -> BackupListItem {
     let unit = |unit: index::Unit| BackupUnit {
         keyspace: unit.keyspace,
         tables: unit.tables,
         all_tables: unit.all_tables,
     };
+    let proof = |tag: &SnapshotTag| {
+        let key = (item.cluster_id, tag.clone());
+        proofs.get(&key).copied().unwrap_or_default()
+    };
     let snapshot = |snapshot: index::Snapshot| SnapshotInfo {
+        last_proven_restorable_timestamp: when(last(&proof(&snapshot.snapshot_tag))),
+        proven: shown(&proof(&snapshot.snapshot_tag)),
         snapshot_tag: snapshot.snapshot_tag.to_string(),
         nodes: snapshot.nodes,
         size: snapshot.size,

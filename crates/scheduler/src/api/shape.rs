@@ -838,7 +838,7 @@ pub struct RestoreTarget {
     pub units: Vec<RestoreUnit>,
     /// Its bytes, of all replicas in the backup.
     pub size: u64,
-    /// Views that would be built anew: none in this version.
+    /// As ScyllaDB Manager names them; see `view_count`.
     #[schema(value_type = Vec<Object>)]
     pub views: Vec<Value>,
     /// SSTables a batch, by shard: chosen by size in this version.
@@ -855,8 +855,30 @@ pub struct RestoreTarget {
     pub unpin_agent_cpu: bool,
     /// Tables of the backup that the cluster lacks; the restore would fail.
     pub missing: Vec<String>,
+    /// What else is in the way; the restore would fail.
+    pub objections: Vec<String>,
+    /// Keyspaces, types, functions and tables that would be made.
+    pub created: u32,
+    /// Views and indexes that would be made, or made again.
+    pub view_count: u32,
+    /// What a person should know.
+    pub remarks: Vec<String>,
+    /// What each node's disk would have to take in.
+    pub rooms: Vec<TargetRoom>,
     /// What it would take.
     pub estimate: Estimate,
+}
+
+/// What a node's disk would have to take in.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(default)]
+pub struct TargetRoom {
+    /// The node's host id.
+    pub host_id: String,
+    /// Bytes that come, before they are compacted.
+    pub needed: u64,
+    /// Bytes that are free for them.
+    pub free: u64,
 }
 
 /// A keyspace that would be restored.
@@ -924,6 +946,22 @@ pub struct SnapshotInfo {
     pub dcs: Vec<String>,
     /// Whether all nodes it knows of are finished and can be read.
     pub complete: bool,
+    /// When it was last proven to be restorable, however deep (RFC 3339); empty if never.
+    pub last_proven_restorable_timestamp: String,
+    /// The same, by depth.
+    pub proven: SnapshotProofs,
+}
+
+/// When a backup was last proven to be restorable (RFC 3339); empty if never.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default)]
+pub struct SnapshotProofs {
+    /// Each object was seen, with its size.
+    pub present: String,
+    /// Each byte was read, and its checksum compared.
+    pub content: String,
+    /// It was restored, and all rows were read.
+    pub drill: String,
 }
 
 /// What a backup holds of a node.

@@ -1,5 +1,7 @@
 //! `/cluster/{cluster}/tasks` and `/cluster/{cluster}/task/{type}/{task}`.
 
+mod undo;
+
 use axum::{
     Json,
     extract::{
@@ -77,6 +79,7 @@ pub(super) async fn add(
     let Json(update) = update?;
     let cluster = app.ledger.cluster(&cluster).await?;
     let kind = properties::kind(&update.kind)?;
+    let update = undo::complete(&app, &cluster, kind, update).await?;
     let task = read(&app, &cluster, kind, &update, None).await?;
     let start = match task.enabled {
         true => timetable::start(&task, task.scheduled_ms),

@@ -391,7 +391,8 @@ async fn backups_are_listed_from_their_manifests() -> Result<()> {
     assert_eq!(
         users[0]["snapshot_info"],
         json!([{"snapshot_tag": "sm_20260101000000UTC", "nodes": 2, "size": 200,
-            "locations": ["localstorage:backups"], "dcs": ["dc1"], "complete": true}])
+            "locations": ["localstorage:backups"], "dcs": ["dc1"], "complete": true,
+            "last_proven_restorable_timestamp": "", "proven": {"present": "", "content": "", "drill": ""}}])
     );
     assert_eq!(
         world.get(&format!("{path}&keyspace=bank")).await?,

@@ -11,8 +11,8 @@ use anyhow::{Context as _, Result, ensure};
 use protocol::{
     BatchLoaded, ChunkStored, ClusterId, DcBatches, Fact, Indexed, Inspected, Job, Location,
     NodeId, NodeInfo, NodePrepared, NodeValidated, Pinged, Presence, Probe, Purge, Purged,
-    RestorePlanned, Sealed, SnapshotsCleared, TableRef, TableSize, Unit, Validated, WorkerKind,
-    subject,
+    RestorePlanned, RestoreProven, SchemaPrepared, SchemaSettled, Sealed, SnapshotsCleared,
+    TableRef, TableSize, Unit, Validated, WorkerKind, subject,
 };
 use queue::{Consumer, Context, Handler, JobError, Queue};
 use serde_json::{Value, json};
@@ -34,6 +34,7 @@ const KINDS: [(WorkerKind, &[&str]); 2] = [
         &[
             "inspect",
             "set_balancing",
+            "store_schema",
             "take_snapshot",
             "index",
             "drop_snapshot",
@@ -171,7 +172,14 @@ impl World {
     /// Starts what restores into the cluster.
     pub(crate) fn start_restore_workers(&mut self, cluster: ClusterId) {
         for number in [1, 2] {
-            let jobs = ["plan_restore", "prepare_node", "put_back"];
+            let jobs = [
+                "plan_restore",
+                "prepare_schema",
+                "prove_restore",
+                "settle_schema",
+                "prepare_node",
+                "put_back",
+            ];
             let filters = jobs
                 .iter()
                 .map(|job| subject::for_node(job, node(number)))
@@ -425,6 +433,7 @@ impl Handler for Actor {
                 tables: vec![TableSize::new(users(), 3_000)],
                 ..Indexed::default()
             }),
+            Job::StoreSchema(_) => Fact::SchemaStored,
             Job::Upload(job) => {
                 let mut hold = self.hold.clone();
                 tokio::select! {
@@ -466,7 +475,11 @@ impl Handler for Actor {
                 sstables: 8,
                 files: 72,
                 bytes: 4_000,
+                methods: vec![],
             }),
+            Job::PrepareSchema(_) => Fact::SchemaPrepared(SchemaPrepared::default()),
+            Job::ProveRestore(_) => Fact::RestoreProven(RestoreProven::default()),
+            Job::SettleSchema(_) => Fact::SchemaSettled(SchemaSettled::default()),
             Job::PrepareNode(_) => Fact::NodePrepared(NodePrepared {
                 compacting: vec![users()],
             }),
@@ -539,6 +552,8 @@ fn pinged() -> Pinged {
             ..Probe::default()
         },
         cql_tls: false,
+        disk_free: 1 << 40,
+        disk_total: 1 << 41,
     }
 }
 

@@ -31,6 +31,7 @@ impl Course for Backup {
         if self.life.verdict.is_none() {
             match self.phase {
                 Phase::Inspect => waits.push(Wait::node(self.spec.scout, Step::Inspect, 0)),
+                Phase::Schema => waits.push(self.schema_wait()),
                 Phase::Balance => {}
                 Phase::Work => waits.extend(self.parts.iter().filter_map(|(node, part)| {
                     self.step(part)
@@ -58,6 +59,7 @@ impl Course for Backup {
                 | Step::BalancingOff
                 | Step::Snapshot
                 | Step::Index
+                | Step::StoreSchema
                 | Step::Upload
                 | Step::Seal
                 | Step::Drop
@@ -65,6 +67,9 @@ impl Course for Backup {
                 | Step::Validate
                 | Step::Clear
                 | Step::Plan
+                | Step::PrepareSchema
+                | Step::Prove
+                | Step::SettleSchema
                 | Step::Prepare
                 | Step::Load
                 | Step::PutBack,
@@ -81,6 +86,7 @@ impl Course for Backup {
         let excuse = self.life.excuse(wait, why);
         match (wait.step, why) {
             (Step::Drop, _) => self.leave_one(wait, &excuse),
+            (Step::StoreSchema, _) => self.without_schema(&excuse),
             (Step::Purge, why) => self.give_up_purge(wait, why, absent),
             (Step::BalancingOff, Why::Absent) => {
                 let Life {
@@ -104,6 +110,9 @@ impl Course for Backup {
                 | Step::Validate
                 | Step::Clear
                 | Step::Plan
+                | Step::PrepareSchema
+                | Step::Prove
+                | Step::SettleSchema
                 | Step::Prepare
                 | Step::Load
                 | Step::PutBack,
@@ -116,6 +125,7 @@ impl Course for Backup {
         let failure = failure(&self.life, wait, node, failed);
         match wait.step {
             Step::Drop => self.leave_one(wait, &failure),
+            Step::StoreSchema => self.without_schema(&failed.reason),
             Step::Purge => drop(self.leave_purge(&failure)),
             Step::Inspect
             | Step::BalancingOff
@@ -127,6 +137,9 @@ impl Course for Backup {
             | Step::Validate
             | Step::Clear
             | Step::Plan
+            | Step::PrepareSchema
+            | Step::Prove
+            | Step::SettleSchema
             | Step::Prepare
             | Step::Load
             | Step::PutBack => self.fail_at(wait, failure),

@@ -19,6 +19,7 @@ impl Backup {
             Fact::Inspected(found) => self.inspected(found),
             Fact::BalancingSet { enabled } => self.balancing_set(event.node, *enabled),
             Fact::SnapshotTaken => self.part_fact(event.node, Part::snapshot_taken),
+            Fact::SchemaStored => self.schema_stored(),
             Fact::Indexed(plan) => self.indexed(event.node, plan),
             Fact::ChunkStored(chunk) => self.chunk_stored(event.node, chunk),
             Fact::Sealed(sealed) => {
@@ -33,6 +34,9 @@ impl Backup {
             | Fact::Validated(_)
             | Fact::SnapshotsCleared(_)
             | Fact::RestorePlanned(_)
+            | Fact::SchemaPrepared(_)
+            | Fact::SchemaSettled(_)
+            | Fact::RestoreProven(_)
             | Fact::NodePrepared(_)
             | Fact::BatchLoaded(_)
             | Fact::NodePutBack => Folded::Impossible,
@@ -68,6 +72,15 @@ impl Backup {
                 .for_each(|part| part.since_ms = now_ms);
         }
         folded
+    }
+
+    fn schema_stored(&mut self) -> Folded {
+        if self.phase != Phase::Schema || !self.life.working() {
+            return Folded::Known;
+        }
+        self.schema = true;
+        self.hold_still();
+        Folded::Changed
     }
 
     fn indexed(&mut self, node: Option<NodeId>, plan: &Indexed) -> Folded {

@@ -3,7 +3,14 @@
 use protocol::{Inspected, Location, NodeInfo};
 
 use super::{At, Backup, Part, Phase};
-use crate::{bitmap::Bitmap, course::Folded, methods::Methods, ring::Ring, tables::Tables};
+use crate::{
+    bitmap::Bitmap,
+    course::Folded,
+    methods::Methods,
+    ring::Ring,
+    tables::Tables,
+    wait::{Step, Wait},
+};
 
 impl Backup {
     pub(super) fn inspected(&mut self, found: &Inspected) -> Folded {
@@ -89,12 +96,34 @@ impl Backup {
                     .remark(&format!("{name} was down and is not in this backup"));
             }
         }
-        if found.units.iter().any(|unit| unit.tablets) {
+        if !found.units.iter().any(|unit| unit.tablets) {
+            self.life.balancing.forget_unknown();
+        }
+        self.phase = Phase::Schema;
+        self.schema_since_ms = self.life.now_ms();
+    }
+
+    pub(super) fn schema_wait(&self) -> Wait {
+        let node = self.life.ring.up_or(self.spec.scout);
+        Wait::node(node, Step::StoreSchema, self.schema_since_ms)
+    }
+
+    /// Goes on without the schema, and says so.
+    pub(super) fn without_schema(&mut self, why: &str) {
+        if self.phase == Phase::Schema && self.life.working() {
+            self.life
+                .remark(&format!("the schema is not in this backup: {why}"));
+            self.hold_still();
+        }
+    }
+
+    /// Has tablets stay where they are, if there are any, before snapshots are taken.
+    pub(super) fn hold_still(&mut self) {
+        if self.units.iter().any(|unit| unit.tablets) {
             self.phase = Phase::Balance;
             let node = self.life.ring.up_or(self.spec.scout);
             self.life.balancing.turn_off(node, self.life.clock.now_ms());
         } else {
-            self.life.balancing.forget_unknown();
             self.begin_work();
         }
     }

@@ -1,8 +1,10 @@
 //! The jobs of a backup.
 
+use std::collections::BTreeSet;
+
 use protocol::{
-    DcLimit, DropSnapshot, Index, Inspect, Job, NodeId, Pace, Seal, SetBalancing, TakeSnapshot,
-    Upload,
+    DcLimit, DropSnapshot, Index, Inspect, Job, Location, NodeId, Pace, Seal, SetBalancing,
+    StoreSchema, TakeSnapshot, Upload,
 };
 
 use super::Backup;
@@ -22,6 +24,7 @@ impl Backup {
             Step::BalancingOn => self.balancing_job(node, true),
             Step::Snapshot => self.snapshot_job(node),
             Step::Index => self.index_job(node),
+            Step::StoreSchema => self.schema_job(node),
             Step::Upload => return self.upload_jobs(node),
             Step::Seal => self.seal_job(node),
             Step::Drop => self.drop_job(node),
@@ -29,6 +32,9 @@ impl Backup {
             Step::Validate
             | Step::Clear
             | Step::Plan
+            | Step::PrepareSchema
+            | Step::Prove
+            | Step::SettleSchema
             | Step::Prepare
             | Step::Load
             | Step::PutBack => return Vec::new(),
@@ -105,6 +111,28 @@ impl Backup {
             tag: tag.clone(),
             units: self.units.clone(),
             location: self.location(node),
+            schema: self.schema,
+        })
+    }
+
+    /// To all places that nodes go to: each place is to be enough by itself.
+    fn schema_job(&self, node: NodeId) -> Job {
+        let BackupSpec {
+            cluster,
+            run,
+            task,
+            tag,
+            ..
+        } = &self.spec;
+        let places: BTreeSet<Location> =
+            self.parts.keys().map(|node| self.location(*node)).collect();
+        Job::StoreSchema(StoreSchema {
+            cluster: *cluster,
+            run: *run,
+            node,
+            task: *task,
+            tag: tag.clone(),
+            location: places.into_iter().collect(),
         })
     }
 

@@ -49,6 +49,7 @@ pub(super) fn of(backup: &Backup) -> Report {
 fn stage(backup: &Backup) -> &'static str {
     match (backup.phase, backup.slowest()) {
         (Phase::Inspect, _) => "INIT",
+        (Phase::Schema, _) => "SCHEMA",
         (Phase::Balance, _) | (Phase::Work, At::Snapshot) => "SNAPSHOT",
         (Phase::Work, At::Index) => "INDEX",
         (Phase::Work, At::Upload) => "UPLOAD",
@@ -107,10 +108,14 @@ fn host_stage(backup: &Backup, part: &Part) -> &'static str {
             Step::Inspect
             | Step::BalancingOff
             | Step::BalancingOn
+            | Step::StoreSchema
             | Step::Purge
             | Step::Validate
             | Step::Clear
             | Step::Plan
+            | Step::PrepareSchema
+            | Step::Prove
+            | Step::SettleSchema
             | Step::Prepare
             | Step::Load
             | Step::PutBack,

@@ -34,6 +34,7 @@ impl Course for Restore {
                 .iter()
                 .filter_map(|(node, host)| put_back_wait(*node, host)),
         );
+        waits.extend(self.scrap_wait());
         if self.life.verdict.is_some() {
             return waits;
         }
@@ -49,6 +50,13 @@ impl Course for Restore {
             Phase::Load => {
                 waits.extend(self.shares.iter().filter_map(|share| self.load_wait(share)))
             }
+            Phase::Schema => waits.push(Wait::node(
+                self.planner(),
+                Step::PrepareSchema,
+                self.since_ms,
+            )),
+            Phase::Settle => waits.push(self.settle_wait()),
+            Phase::Prove => waits.push(Wait::node(self.planner(), Step::Prove, self.since_ms)),
             Phase::Balance | Phase::PutBack => {}
         }
         waits
@@ -66,11 +74,15 @@ impl Course for Restore {
                 Step::Inspect
                 | Step::BalancingOff
                 | Step::Plan
+                | Step::PrepareSchema
+                | Step::Prove
+                | Step::SettleSchema
                 | Step::Prepare
                 | Step::PutBack
                 | Step::Load
                 | Step::Snapshot
                 | Step::Index
+                | Step::StoreSchema
                 | Step::Upload
                 | Step::Seal
                 | Step::Drop
@@ -89,6 +101,10 @@ impl Course for Restore {
     fn give_up(&mut self, wait: &Wait, why: Why, absent: &Workers) {
         match (wait.step, why) {
             (Step::PutBack, _) => self.leave(wait, why),
+            (Step::SettleSchema, _) if self.scrap.is_some() => {
+                let excuse = self.life.excuse(wait, why);
+                self.leave_scrap(&excuse);
+            }
             (Step::BalancingOff, Why::Absent) => {
                 let Life {
                     balancing,
@@ -105,10 +121,14 @@ impl Course for Restore {
                 | Step::BalancingOff
                 | Step::BalancingOn
                 | Step::Plan
+                | Step::PrepareSchema
+                | Step::Prove
+                | Step::SettleSchema
                 | Step::Prepare
                 | Step::Load
                 | Step::Snapshot
                 | Step::Index
+                | Step::StoreSchema
                 | Step::Upload
                 | Step::Seal
                 | Step::Drop
@@ -127,6 +147,10 @@ impl Course for Restore {
             }
             return;
         }
+        if let (Step::SettleSchema, Some(undo)) = (wait.step, &mut self.scrap) {
+            let _paused = undo.failed(&failed.reason);
+            return;
+        }
         let failure = failure(&self.life, wait, node, failed);
         self.fail_at(wait, failure);
     }
@@ -138,6 +162,7 @@ impl Course for Restore {
             .hosts
             .values_mut()
             .filter_map(|host| host.back.as_mut())
+            .chain(&mut self.scrap)
         {
             changed |= undo.tick(now_ms);
         }
@@ -163,9 +188,13 @@ impl Course for Restore {
         if !over {
             return;
         }
+        if self.life.verdict.is_some() {
+            self.tell_left();
+        }
         self.begin_putting_back();
         let open = |host: &Host| host.back.as_ref().is_some_and(Undo::open);
-        if self.life.balancing.settled() && !self.hosts.values().any(open) {
+        let scrapping = self.scrap.as_ref().is_some_and(Undo::open);
+        if self.life.balancing.settled() && !scrapping && !self.hosts.values().any(open) {
             self.life.end();
         }
     }

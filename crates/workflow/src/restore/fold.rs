@@ -3,10 +3,13 @@
 //! Events of an earlier attempt at the same run, which come before the run has asked for them, are
 //! passed over: each job is asked for anew, and answered at once if its work is proven.
 
-use protocol::{BatchLoaded, Event, Fact, NodeId};
+use protocol::{BatchLoaded, Event, Fact, NodeId, RestoreProven, SchemaSettled};
 
 use super::{Host, Phase, Restore};
-use crate::course::{Folded, fold_failed};
+use crate::{
+    course::{Folded, fold_failed},
+    limit,
+};
 
 impl Restore {
     pub(super) fn fold_event(&mut self, event: &Event) -> Folded {
@@ -14,6 +17,9 @@ impl Restore {
             Fact::Inspected(found) => self.inspected(found),
             Fact::BalancingSet { enabled } => self.balancing_set(event.node, *enabled),
             Fact::RestorePlanned(plan) => self.planned(plan),
+            Fact::SchemaPrepared(ready) => self.schema_prepared(ready),
+            Fact::RestoreProven(proven) => self.proven(proven),
+            Fact::SchemaSettled(settled) => self.schema_settled(settled),
             Fact::NodePrepared(_) => self.host_fact(event.node, Self::prepared),
             Fact::BatchLoaded(batch) => self.batch_loaded(event.node, batch),
             Fact::NodePutBack => self.host_fact(event.node, Self::node_put_back),
@@ -23,6 +29,7 @@ impl Restore {
             Fact::Pinged(_)
             | Fact::SnapshotTaken
             | Fact::Indexed(_)
+            | Fact::SchemaStored
             | Fact::ChunkStored(_)
             | Fact::Sealed(_)
             | Fact::SnapshotDropped
@@ -55,6 +62,48 @@ impl Restore {
         }
     }
 
+    fn proven(&mut self, proven: &RestoreProven) -> Folded {
+        if self.phase != Phase::Prove || !self.life.working() {
+            return Folded::Known;
+        }
+        let (rows, tables) = (proven.rows, proven.tables);
+        self.life.remark(&format!(
+            "{rows} rows of {tables} tables were restored and read"
+        ));
+        self.proven = Some(proven.clone());
+        self.go(Phase::PutBack);
+        Folded::Changed
+    }
+
+    fn schema_settled(&mut self, settled: &SchemaSettled) -> Folded {
+        let building = settled.building;
+        match &mut self.scrap {
+            Some(undo) if settled.scrapped => return undo.acknowledged(),
+            // A late word of what came before.
+            Some(_) => return Folded::Known,
+            None => {}
+        }
+        if self.phase != Phase::Settle || !self.life.working() {
+            return Folded::Known;
+        }
+        let now_ms = self.life.now_ms();
+        if building == 0 {
+            self.go(match self.spec.request.drill {
+                true => Phase::Prove,
+                false => Phase::PutBack,
+            });
+        } else if now_ms.saturating_sub(self.since_ms) >= limit::VIEWS_MS {
+            let limit = limit::text(limit::VIEWS_MS);
+            self.life.fail(format!(
+                "{building} views and indexes are not built after {limit}"
+            ));
+        } else {
+            self.settling.0 += 1;
+            self.settling.1 = now_ms;
+        }
+        Folded::Changed
+    }
+
     fn prepared(host: &mut Host, phase: Phase, now_ms: u64) -> Folded {
         match (&mut host.back, phase) {
             (Some(undo), _) => undo.changed_again(now_ms),
@@ -66,9 +115,12 @@ impl Restore {
                 None,
                 Phase::Inspect
                 | Phase::Plan
+                | Phase::Schema
                 | Phase::Balance
                 | Phase::Prepare
                 | Phase::Load
+                | Phase::Settle
+                | Phase::Prove
                 | Phase::PutBack,
             ) => Folded::Known,
         }

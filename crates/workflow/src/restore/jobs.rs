@@ -1,7 +1,8 @@
 //! The jobs of a restore.
 
 use protocol::{
-    DcLimit, DcNodes, Inspect, Job, LoadBatch, NodeId, Pace, PlanRestore, PrepareNode, SetBalancing,
+    DcLimit, DcNodes, Inspect, Job, LoadBatch, NodeId, Pace, PlanRestore, PrepareNode,
+    PrepareSchema, ProveRestore, Restored, SetBalancing, SettleSchema,
 };
 
 use super::Restore;
@@ -17,6 +18,9 @@ impl Restore {
             (Step::BalancingOff, Who::Node(node)) => Some(self.balancing_job(*node, false)),
             (Step::BalancingOn, Who::Node(node)) => Some(self.balancing_job(*node, true)),
             (Step::Plan, Who::Node(node)) => Some(self.plan_job(*node)),
+            (Step::PrepareSchema, Who::Node(node)) => Some(self.prepare_schema_job(*node)),
+            (Step::Prove, Who::Node(node)) => Some(self.prove_job(*node)),
+            (Step::SettleSchema, Who::Node(node)) => self.settle_schema_job(*node),
             (Step::Prepare, Who::Node(node)) => self.prepare_job(*node),
             (Step::PutBack, Who::Node(node)) => self.put_back(*node),
             (Step::Load, Who::Dc(dc)) => return self.load_jobs(dc),
@@ -25,11 +29,15 @@ impl Restore {
                 | Step::BalancingOff
                 | Step::BalancingOn
                 | Step::Plan
+                | Step::PrepareSchema
+                | Step::Prove
+                | Step::SettleSchema
                 | Step::Prepare
                 | Step::PutBack
                 | Step::Load
                 | Step::Snapshot
                 | Step::Index
+                | Step::StoreSchema
                 | Step::Upload
                 | Step::Seal
                 | Step::Drop
@@ -87,6 +95,11 @@ impl Restore {
             tag: request.snapshot_tag.clone(),
             source_cluster: request.source_cluster,
             keyspace: request.keyspace.clone(),
+            schema: request.what != Restored::Tables,
+            rename: request.rename.clone(),
+            drill: request.drill,
+            dc_mapping: request.dc_mapping.clone(),
+            method: request.method,
             dcs: dcs
                 .map(|(dc, nodes)| DcNodes {
                     dc: dc.to_owned(),
@@ -94,6 +107,56 @@ impl Restore {
                 })
                 .collect(),
         })
+    }
+
+    fn prepare_schema_job(&self, node: NodeId) -> Job {
+        let RestoreSpec {
+            cluster,
+            run,
+            origin,
+            request,
+            ..
+        } = &self.spec;
+        let dcs = self.life.ring.dcs().into_keys();
+        Job::PrepareSchema(PrepareSchema {
+            cluster: *cluster,
+            run: *run,
+            origin: *origin,
+            node,
+            request: request.clone(),
+            tables: self.tables.sizes().collect(),
+            dcs: dcs.map(str::to_owned).collect(),
+            nodes: self.life.ring.iter().map(|(node, _)| node).collect(),
+            dry: false,
+        })
+    }
+
+    fn prove_job(&self, node: NodeId) -> Job {
+        let RestoreSpec { cluster, run, .. } = self.spec;
+        Job::ProveRestore(ProveRestore {
+            cluster,
+            run,
+            node,
+            tables: self.tables.names().collect(),
+        })
+    }
+
+    fn settle_schema_job(&self, node: NodeId) -> Option<Job> {
+        let RestoreSpec {
+            cluster,
+            run,
+            origin,
+            ..
+        } = self.spec;
+        Some(Job::SettleSchema(SettleSchema {
+            cluster,
+            run,
+            origin,
+            node,
+            location: self.home()?.clone(),
+            undo: self.undoes() || self.scrap.is_some(),
+            scrap: self.scrap.is_some(),
+        }))
     }
 
     fn prepare_job(&self, node: NodeId) -> Option<Job> {

@@ -1,6 +1,6 @@
 //! What an inspection and a plan mean for a restore: whether it can go on.
 
-use protocol::{Inspected, RestorePlanned};
+use protocol::{Inspected, RestorePlanned, Restored, SchemaPrepared};
 
 use super::{Host, Phase, Restore, Share};
 use crate::{course::Folded, limit, ring::Ring};
@@ -11,7 +11,6 @@ impl Restore {
             return Folded::Known;
         }
         self.life.ring = Ring::of(&found.nodes);
-        self.units.clone_from(&found.units);
         self.hosts = found
             .nodes
             .iter()
@@ -32,6 +31,8 @@ impl Restore {
         } else if let Some(node) = Ring::twice(&found.nodes) {
             self.life
                 .fail(format!("the inspection names node {node} twice"));
+        } else if self.undoes() {
+            self.go(Phase::Settle);
         } else if let Some(first) = down.first() {
             let others = down.len() - 1;
             let more = if others == 0 {
@@ -42,6 +43,8 @@ impl Restore {
             self.life.fail(format!(
                 "{first} is down{more}: a restore needs every node of the cluster it goes to"
             ));
+        } else if self.spec.request.what == Restored::Schema {
+            self.go(Phase::Schema);
         } else {
             self.go(Phase::Plan);
         }
@@ -58,6 +61,7 @@ impl Restore {
         }
         (self.files, self.bytes) = (plan.files, plan.bytes);
         self.tables.plan(&plan.tables);
+        self.methods.tell(&plan.methods);
         for share in &plan.dcs {
             let end = share.first + share.count;
             let (dc, first) = (share.dc.clone(), share.first);
@@ -69,16 +73,27 @@ impl Restore {
             });
             self.batches = end;
         }
-        self.begin();
+        self.go(Phase::Schema);
         Folded::Changed
     }
 
-    fn begin(&mut self) {
-        let moves = self
-            .units
-            .iter()
-            .any(|unit| unit.tablets && self.tables.has(&unit.keyspace));
-        if moves {
+    /// Goes on to the data, if there is any to come.
+    pub(super) fn schema_prepared(&mut self, ready: &SchemaPrepared) -> Folded {
+        if self.phase != Phase::Schema || !self.life.working() {
+            return Folded::Known;
+        }
+        if let Some(objection) = &ready.objection {
+            self.untouched = true;
+            self.life.fail(objection.clone());
+            return Folded::Changed;
+        }
+        for remark in &ready.remarks {
+            self.life.remark(remark);
+        }
+        if self.batches == 0 {
+            self.life.balancing.forget_unknown();
+            self.go(Phase::Settle);
+        } else if ready.tablets {
             self.go(Phase::Balance);
             let node = self.planner();
             self.life.balancing.turn_off(node, self.life.clock.now_ms());
@@ -86,6 +101,7 @@ impl Restore {
             self.life.balancing.forget_unknown();
             self.go(Phase::Prepare);
         }
+        Folded::Changed
     }
 
     /// What is wrong with the plan, for people.

@@ -35,9 +35,11 @@ pub(super) fn of(restore: &Restore) -> Report {
         parts_done: u64::from(restore.loaded.count()),
         parts: u64::from(restore.batches),
         hosts: hosts.collect(),
-        tables: restore
-            .tables
-            .report(restore.loaded.count() == restore.batches),
+        tables: restore.methods.report(
+            restore
+                .tables
+                .report(restore.loaded.count() == restore.batches),
+        ),
         removed: None,
         validated: None,
         cleared: 0,
@@ -49,8 +51,11 @@ fn stage(restore: &Restore) -> &'static str {
     match restore.phase {
         Phase::Inspect => "INIT",
         Phase::Plan => "PLAN",
+        Phase::Schema => "SCHEMA",
         Phase::Balance | Phase::Prepare => "PREPARE",
         Phase::Load => "DATA",
+        Phase::Settle => "VIEWS",
+        Phase::Prove => "PROVE",
         Phase::PutBack if restore.life.ended == Some(RunStatus::Done) => "DONE",
         Phase::PutBack => "PUT_BACK",
     }
@@ -86,8 +91,16 @@ fn host_stage(restore: &Restore, host: &Host) -> &'static str {
         (Some(_), _) => "DONE",
         (None, Phase::Prepare) if !host.prepared => "PREPARE",
         (None, Phase::Load) => "DATA",
-        (None, Phase::Inspect | Phase::Plan | Phase::Balance | Phase::Prepare | Phase::PutBack) => {
-            "WAIT"
-        }
+        (
+            None,
+            Phase::Inspect
+            | Phase::Plan
+            | Phase::Schema
+            | Phase::Balance
+            | Phase::Prepare
+            | Phase::Settle
+            | Phase::Prove
+            | Phase::PutBack,
+        ) => "WAIT",
     }
 }

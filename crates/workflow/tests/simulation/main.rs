@@ -87,6 +87,7 @@ fn check_done(world: &World, run: &Run) {
         Work::Restore => {
             let plan = &world.bucket.restore_plans[&report.origin];
             let batches: u32 = plan.iter().map(|share| share.count).sum();
+            assert!(!world.shielded, "done with views dropped");
             assert!(batches > 0, "I7: done without anything to load");
             for batch in 0..batches {
                 let loaded = world.loaded.contains(&(report.origin, batch));
@@ -103,6 +104,18 @@ fn check_put_back(world: &World, run: &Run) {
         assert!(
             cause.contains("tablets/balancing?enabled=true"),
             "balancing is left off: {cause}"
+        );
+    }
+    if world.scratch {
+        assert!(
+            cause.contains("keyspaces of the drill may be left"),
+            "a drill is left: {cause}"
+        );
+    }
+    if world.shielded {
+        assert!(
+            cause.contains("thetis restore undo"),
+            "the schema is left as a restore made it: {cause}"
         );
     }
     for (id, node) in &world.nodes {

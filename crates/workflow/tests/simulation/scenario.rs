@@ -58,6 +58,8 @@ pub(crate) struct Scenario {
     pub(crate) tablets: bool,
     /// How many nodes of a datacenter may be at work at once; 0 for all.
     pub(crate) parallel: u32,
+    /// Whether a restore is a drill.
+    pub(crate) drill: bool,
     pub(crate) faults: Faults,
 }
 
@@ -70,6 +72,7 @@ impl Scenario {
             dcs: dcs.to_vec(),
             tablets,
             parallel: 0,
+            drill: false,
             faults,
         }
     }
@@ -116,6 +119,8 @@ impl Scenario {
             dcs,
             tablets,
             parallel,
+            // Restores know no such limit.
+            drill: parallel > 0,
             faults,
         }
     }

@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 
 use protocol::{
     BatchLoaded, ChunkStored, DcBatches, Event, Fact, Failed, Indexed, Inspected, Job, NodeId,
-    NodeInfo, NodePrepared, Purged, RestorePlanned, RunId, Sealed, SnapshotTag, SnapshotsCleared,
-    TableRef, TableSize, Unit, Validated, WorkerKind,
+    NodeInfo, NodePrepared, Purged, RestorePlanned, RestoreProven, RunId, SchemaPrepared,
+    SchemaSettled, Sealed, SnapshotTag, SnapshotsCleared, TableRef, TableSize, Unit, Validated,
+    WorkerKind,
 };
 use workflow::survives_stop;
 
@@ -34,12 +35,17 @@ fn kind_of(job: &Job) -> WorkerKind {
         | Job::SetBalancing(_)
         | Job::TakeSnapshot(_)
         | Job::Index(_)
+        | Job::StoreSchema(_)
         | Job::DropSnapshot(_)
         | Job::ClearSnapshots(_) => WorkerKind::Snapshot,
         Job::Upload(_) | Job::Seal(_) | Job::Purge(_) | Job::Validate(_) => WorkerKind::Upload,
-        Job::PlanRestore(_) | Job::PrepareNode(_) | Job::LoadBatch(_) | Job::PutBack(_) => {
-            WorkerKind::Restore
-        }
+        Job::PlanRestore(_)
+        | Job::PrepareSchema(_)
+        | Job::ProveRestore(_)
+        | Job::SettleSchema(_)
+        | Job::PrepareNode(_)
+        | Job::LoadBatch(_)
+        | Job::PutBack(_) => WorkerKind::Restore,
         Job::Request(_) => unreachable!("no run publishes a request"),
     }
 }
@@ -223,6 +229,7 @@ impl World {
                 Ok(Fact::SnapshotTaken)
             }
             Job::Index(job) => self.index(job),
+            Job::StoreSchema(_) => Ok(Fact::SchemaStored),
             Job::Upload(job) => self.upload(job),
             Job::Seal(job) => self.seal(job),
             Job::DropSnapshot(job) => {
@@ -250,6 +257,31 @@ impl World {
                 ..Validated::default()
             })),
             Job::PlanRestore(job) => Ok(self.plan_restore(job)),
+            Job::PrepareSchema(job) => {
+                // A record that is settled stays so, for jobs that come late.
+                let settled = self.bucket.shielded.entry(job.origin).or_insert(false);
+                match job.request.drill {
+                    true => self.scratch |= !*settled,
+                    false => self.shielded |= !*settled,
+                }
+                Ok(Fact::SchemaPrepared(SchemaPrepared {
+                    tablets: self.scenario.tablets,
+                    ..SchemaPrepared::default()
+                }))
+            }
+            Job::ProveRestore(_) => Ok(Fact::RestoreProven(RestoreProven::default())),
+            Job::SettleSchema(job) => {
+                let drill = self.scenario.drill;
+                if !drill || job.scrap {
+                    self.bucket.shielded.insert(job.origin, true);
+                }
+                self.scratch &= !job.scrap;
+                self.shielded = false;
+                Ok(Fact::SchemaSettled(SchemaSettled {
+                    scrapped: job.scrap,
+                    ..SchemaSettled::default()
+                }))
+            }
             Job::PrepareNode(_) if over => {
                 let compacting = Vec::new();
                 Ok(Fact::NodePrepared(NodePrepared { compacting }))
@@ -500,6 +532,7 @@ impl World {
             sstables: 1,
             files: 8,
             bytes: 8_000,
+            methods: vec![],
         })
     }
 }

@@ -5,8 +5,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use protocol::{
-    BackupRequest, ClusterId, DcLimit, DeleteRequest, Event, Fact, Job, Method, NodeId,
-    RestoreRequest, RunId, SnapshotTag, TaskId, ValidateRequest, WorkerKind, subject,
+    BackupRequest, ClusterId, DcLimit, DeleteRequest, Event, Fact, Job, NodeId, RestoreRequest,
+    RunId, SnapshotTag, TaskId, ValidateRequest, WorkerKind, subject,
 };
 use uuid::Uuid;
 use workflow::{BackupSpec, Errand, ErrandSpec, RestoreSpec, Run, Spec};
@@ -48,6 +48,8 @@ pub(crate) struct Bucket {
     pub(crate) manifests: BTreeMap<(SnapshotTag, NodeId), Vec<Chunk>>,
     pub(crate) restore_plans: BTreeMap<RunId, Vec<protocol::DcBatches>>,
     pub(crate) undos: BTreeSet<(RunId, NodeId)>,
+    /// Restores that have noted how the schema was, and whether it is as it is to be.
+    pub(crate) shielded: BTreeMap<RunId, bool>,
     /// Whether all is gone that need not be kept.
     pub(crate) purged: bool,
     /// The open run's descriptor.
@@ -93,6 +95,10 @@ pub(crate) struct World {
     /// Workers that are dead, and when they are back.
     pub(crate) dead: BTreeMap<(NodeId, WorkerKind), u64>,
     pub(crate) balancing: bool,
+    /// Whether views are dropped and tombstones kept.
+    pub(crate) shielded: bool,
+    /// Whether keyspaces of a drill are there.
+    pub(crate) scratch: bool,
     pub(crate) bucket: Bucket,
     /// Batches that are in the cluster.
     pub(crate) loaded: BTreeSet<(RunId, u32)>,
@@ -170,6 +176,8 @@ impl World {
             nodes,
             dead: BTreeMap::new(),
             balancing: true,
+            shielded: false,
+            scratch: false,
             bucket: Bucket::default(),
             loaded: BTreeSet::new(),
             queue: BTreeMap::new(),
@@ -257,13 +265,8 @@ impl World {
             }),
             Work::Restore => {
                 let request = RestoreRequest {
-                    location,
-                    snapshot_tag: tag(),
-                    source_cluster: None,
-                    keyspace: Vec::new(),
-                    method: Method::Agent,
-                    rate_limit: Vec::new(),
-                    transfers: None,
+                    drill: self.scenario.drill,
+                    ..RestoreRequest::new(location, tag())
                 };
                 Run::restore(RestoreSpec {
                     cluster,
@@ -274,6 +277,7 @@ impl World {
                     scout,
                     started_ms,
                     unsettled,
+                    shielded: workflow::Shield::No,
                 })
             }
         }
@@ -351,6 +355,7 @@ impl World {
             | Fact::Pinged(_)
             | Fact::SnapshotTaken
             | Fact::Indexed(_)
+            | Fact::SchemaStored
             | Fact::ChunkStored(_)
             | Fact::Sealed(_)
             | Fact::SnapshotDropped
@@ -358,6 +363,9 @@ impl World {
             | Fact::Validated(_)
             | Fact::SnapshotsCleared(_)
             | Fact::RestorePlanned(_)
+            | Fact::SchemaPrepared(_)
+            | Fact::SchemaSettled(_)
+            | Fact::RestoreProven(_)
             | Fact::BatchLoaded(_)
             | Fact::NodePutBack
             | Fact::Failed(_)

@@ -15,7 +15,7 @@ fn a_backup_goes_from_step_to_step() {
         (case.due(), case.stage().as_str()),
         (vec!["inspect n1".to_owned()], "INIT")
     );
-    case.tell(1, Fact::Inspected(found(2, true)));
+    case.inspect(found(2, true));
     assert_eq!(case.due(), ["set_balancing n1 off"]);
     case.tell(1, balancing(false));
     assert_eq!(case.due(), ["take_snapshot n1", "take_snapshot n2"]);
@@ -138,7 +138,7 @@ fn who_moved_a_table_is_told_for_each_node_and_for_all() {
 #[test]
 fn without_tablets_balancing_is_left_alone() {
     let mut case = Case::backup();
-    case.tell(1, Fact::Inspected(found(1, false)));
+    case.inspect(found(1, false));
     assert_eq!(case.due(), ["take_snapshot n1"]);
     case.tell(1, Fact::SnapshotTaken);
     assert_eq!(case.due(), ["index n1"]);
@@ -159,7 +159,7 @@ fn inspected(change: impl FnOnce(&mut protocol::Inspected, &mut workflow::Backup
     let (mut found, mut spec) = (found(3, false), backup_spec());
     change(&mut found, &mut spec);
     let mut case = Case::of(Run::backup(spec));
-    case.tell(1, Fact::Inspected(found));
+    case.inspect(found);
     case
 }
 
@@ -264,7 +264,7 @@ fn a_snapshot_is_never_asked_to_delete_its_own_tag() {
     let stale = "sm_20250101000000UTC".parse().expect("a tag");
     spec.stale = vec![spec.tag.clone(), stale];
     let mut case = Case::of(Run::backup(spec));
-    case.tell(1, Fact::Inspected(found(1, false)));
+    case.inspect(found(1, false));
     let due = case.run.due();
     let [Job::TakeSnapshot(job)] = due.as_slice() else {
         panic!("{due:?}")
@@ -277,6 +277,7 @@ fn an_event_told_again_changes_nothing() {
     let mut case = Case::backup();
     let history = [
         (1, Fact::Inspected(found(2, true))),
+        (1, Fact::SchemaStored),
         (1, balancing(false)),
         (1, Fact::SnapshotTaken),
         (2, Fact::SnapshotTaken),
@@ -308,7 +309,7 @@ fn an_event_told_again_changes_nothing() {
 #[test]
 fn what_the_bucket_proves_is_believed_before_it_is_asked_for() {
     let mut case = Case::backup();
-    case.tell(1, Fact::Inspected(found(2, false)));
+    case.inspect(found(2, false));
     assert!(case.tell(1, chunk(1)), "a chunk before its plan");
     assert!(case.tell(1, plan_of(3)), "a plan before its snapshot");
     assert_eq!(
@@ -335,7 +336,7 @@ fn a_manifest_proves_all_chunks() {
 #[test]
 fn chunks_told_of_early_that_no_plan_has_are_forgotten() {
     let mut case = Case::backup();
-    case.tell(1, Fact::Inspected(found(1, false)));
+    case.inspect(found(1, false));
     case.tell(1, Fact::SnapshotTaken);
     case.tell(1, chunk(7));
     case.tell(1, plan_of(1));
@@ -370,7 +371,7 @@ fn what_no_history_explains_is_counted_and_changes_nothing_else() {
 #[test]
 fn a_plan_too_large_to_be_true_fails_the_run() {
     let mut case = Case::backup();
-    case.tell(1, Fact::Inspected(found(1, false)));
+    case.inspect(found(1, false));
     case.tell(1, Fact::SnapshotTaken);
     case.tell(1, plan_of(u32::MAX));
     let cause = "the plan of n1 has 4294967295 chunks, where 1048576 are the most";
@@ -429,7 +430,7 @@ fn each_step_can_fail() {
     inspecting.tell(1, failed("inspect", 0));
     assert_eq!(inspecting.end().1, "n1 failed at inspect: the disk is full");
     let mut snapshot = Case::backup();
-    snapshot.tell(1, Fact::Inspected(found(2, false)));
+    snapshot.inspect(found(2, false));
     let mut index = snapshot.clone();
     snapshot.tell(2, failed("take_snapshot", 0));
     assert_eq!(
@@ -465,7 +466,7 @@ fn a_snapshot_that_cannot_be_dropped_does_not_spoil_the_backup() {
 fn a_backup_can_be_stopped_until_all_is_published() {
     let mut inspecting = Case::backup();
     let mut snapshot = Case::backup();
-    snapshot.tell(1, Fact::Inspected(found(2, false)));
+    snapshot.inspect(found(2, false));
     let (mut uploading, mut sealing) = (Case::uploading(), Case::sealing());
     sealing.tell(1, sealed());
     for case in [&mut inspecting, &mut snapshot, &mut uploading, &mut sealing] {
@@ -605,7 +606,7 @@ fn nothing_changes_a_run_that_has_ended() {
 #[test]
 fn only_what_is_newly_due_has_to_be_published() {
     let mut case = Case::backup();
-    case.tell(1, Fact::Inspected(found(2, false)));
+    case.inspect(found(2, false));
     case.tell_all(1..=2, &Fact::SnapshotTaken);
     let mut after = |number, fact| {
         let before = case.run.clone();
@@ -641,6 +642,7 @@ fn a_run_that_stopped_or_failed_goes_on_as_another() {
         }))
     };
     tell(Fact::Inspected(found(1, false)));
+    tell(Fact::SchemaStored);
     tell(Fact::SnapshotTaken);
     let due = next.run.due();
     let [Job::Index(index)] = due.as_slice() else {
@@ -677,7 +679,7 @@ fn uploads_are_asked_for_as_the_user_wants_them() {
     spec.request.transfers = Some(3);
     spec.request.storage_class = Some("STANDARD_IA".to_owned());
     let mut case = Case::of(Run::backup(spec));
-    case.tell(1, Fact::Inspected(found(1, false)));
+    case.inspect(found(1, false));
     case.tell(1, Fact::SnapshotTaken);
     case.tell(1, plan_of(1));
     let due = case.run.due();

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use protocol::{
     BackupId, BackupRequest, BatchLoaded, ChunkStored, ClusterId, DcBatches, Event, Fact, Failed,
-    Indexed, Inspected, Job, Location, Method, NodeId, NodeInfo, NodePrepared, Purged,
-    RestorePlanned, RestoreRequest, RunId, RunStatus, Sealed, TableRef, TableSize, TaskId, Unit,
-    WorkerKind,
+    Indexed, Inspected, Job, Location, NodeId, NodeInfo, NodePrepared, Purged, RestorePlanned,
+    RestoreRequest, RunId, RunStatus, SchemaPrepared, SchemaSettled, Sealed, TableRef, TableSize,
+    TaskId, Unit, WorkerKind,
 };
 use uuid::Uuid;
 use workflow::{BackupSpec, Input, RestoreSpec, Run};
@@ -57,18 +57,14 @@ pub(crate) fn restore_spec() -> RestoreSpec {
         run: run_id(1),
         origin: run_id(1),
         task: TaskId(Uuid::from_u128(9)),
-        request: RestoreRequest {
-            location: vec!["s3:backups".parse().expect("a location")],
-            snapshot_tag: "sm_20260101000000UTC".parse().expect("a tag"),
-            source_cluster: None,
-            keyspace: Vec::new(),
-            method: Method::Agent,
-            rate_limit: Vec::new(),
-            transfers: None,
-        },
+        request: RestoreRequest::new(
+            locations(&["s3:backups"]),
+            "sm_20260101000000UTC".parse().expect("a tag"),
+        ),
         scout: node(1),
         started_ms: 1_000_000,
         unsettled: false,
+        shielded: workflow::Shield::No,
     }
 }
 
@@ -203,6 +199,30 @@ pub(crate) fn loaded(batch: u32) -> Fact {
     })
 }
 
+/// The schema is ready, of tablets or vnodes.
+pub(crate) fn schema(tablets: bool) -> Fact {
+    Fact::SchemaPrepared(SchemaPrepared {
+        created: 1,
+        views: 2,
+        tablets,
+        ..SchemaPrepared::default()
+    })
+}
+
+pub(crate) fn settled() -> Fact {
+    building(0)
+}
+
+/// The schema is settled, but for so many views.
+pub(crate) fn building(building: u32) -> Fact {
+    Fact::SchemaSettled(SchemaSettled {
+        views: 2,
+        tables: 1,
+        building,
+        scrapped: false,
+    })
+}
+
 pub(crate) fn prepared() -> Fact {
     Fact::NodePrepared(NodePrepared {
         compacting: vec![orders()],
@@ -243,12 +263,16 @@ fn label(job: &Job) -> String {
         | Job::Ping(_)
         | Job::TakeSnapshot(_)
         | Job::Index(_)
+        | Job::StoreSchema(_)
         | Job::Seal(_)
         | Job::DropSnapshot(_)
         | Job::Purge(_)
         | Job::Validate(_)
         | Job::ClearSnapshots(_)
         | Job::PlanRestore(_)
+        | Job::PrepareSchema(_)
+        | Job::ProveRestore(_)
+        | Job::SettleSchema(_)
         | Job::PrepareNode(_)
         | Job::PutBack(_) => String::new(),
     };
@@ -282,6 +306,12 @@ impl Case {
     /// Tells of something that happened on node `number`; true if it changed the run.
     pub(crate) fn tell(&mut self, number: u64, fact: Fact) -> bool {
         self.run.apply(&Input::Event(&event(number, fact)))
+    }
+
+    /// Tells what the cluster looks like, and that its schema is stored.
+    pub(crate) fn inspect(&mut self, found: Inspected) {
+        self.tell(1, Fact::Inspected(found));
+        self.tell(1, Fact::SchemaStored);
     }
 
     /// The same, of each of several nodes.
@@ -333,6 +363,7 @@ impl Case {
     pub(crate) fn uploading() -> Self {
         let mut case = Self::backup();
         case.tell(1, Fact::Inspected(found(2, true)));
+        case.tell(1, Fact::SchemaStored);
         case.tell(1, balancing(false));
         case.tell_all(1..=2, &Fact::SnapshotTaken);
         case.tell(1, balancing(true));
@@ -368,17 +399,19 @@ impl Case {
         let mut case = Self::restore();
         case.tell(1, Fact::Inspected(found(2, true)));
         case.tell(1, batches(&[("dc1", 3)]));
+        case.tell(1, schema(true));
         case.tell(1, balancing(false));
         case.tell_all(1..=2, &prepared());
         case
     }
 
-    /// The same, with all batches loaded.
+    /// The same, with all batches loaded and the schema settled.
     pub(crate) fn putting_back() -> Self {
         let mut case = Self::loading();
         for batch in 0..3 {
             case.tell(1, loaded(batch));
         }
+        case.tell(1, settled());
         case
     }
 }

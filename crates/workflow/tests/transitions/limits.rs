@@ -3,7 +3,9 @@
 use protocol::{Fact, RunStatus, WorkerKind};
 use workflow::limit;
 
-use crate::case::{Case, balancing, batches, chunk, found, loaded, prepared, purged};
+use crate::case::{
+    Case, balancing, batches, chunk, failed, found, loaded, prepared, purged, schema,
+};
 
 const SNAPSHOT: WorkerKind = WorkerKind::Snapshot;
 const UPLOAD: WorkerKind = WorkerKind::Upload;
@@ -21,11 +23,13 @@ fn steps() -> Vec<(Case, &'static str, u64)> {
         Fact::Inspected(found(2, false)),
         Fact::Inspected(found(2, true)),
     );
-    let snapshot = at(Case::backup(), vec![(1, vnodes.clone())]);
+    let stored = (1, Fact::SchemaStored);
+    let snapshot = at(Case::backup(), vec![(1, vnodes.clone()), stored.clone()]);
     let one = at(snapshot.clone(), vec![(2, Fact::SnapshotTaken)]);
     let index = at(one.clone(), vec![(1, Fact::SnapshotTaken)]);
     let plan = at(Case::restore(), vec![(1, vnodes)]);
-    let prepare = at(plan.clone(), vec![(1, batches(&[("dc1", 1)]))]);
+    let ready = at(plan.clone(), vec![(1, batches(&[("dc1", 1)]))]);
+    let prepare = at(ready.clone(), vec![(1, schema(false))]);
     let half = at(prepare.clone(), vec![(1, prepared())]);
     vec![
         (
@@ -69,6 +73,11 @@ fn steps() -> Vec<(Case, &'static str, u64)> {
             limit::PLAN_MS,
         ),
         (
+            ready,
+            "n1 did not make the schema ready for the restore within 2 h",
+            limit::PREPARE_SCHEMA_MS,
+        ),
+        (
             half,
             "n2 was not made ready for the restore within 30 min",
             limit::PREPARE_MS,
@@ -84,11 +93,36 @@ fn steps() -> Vec<(Case, &'static str, u64)> {
             limit::LOAD_MS,
         ),
         (
-            at(Case::backup(), vec![(1, tablets)]),
+            at(Case::backup(), vec![(1, tablets), stored]),
             "n1 did not switch tablet balancing off within 30 min",
             limit::BALANCING_OFF_MS,
         ),
     ]
+}
+
+/// Why the run ends, without what it leaves.
+fn told(case: &Case) -> String {
+    let (_, cause) = case.end();
+    let left = cause.find("; views and indexes of the restored tables");
+    cause[..left.unwrap_or(cause.len())].to_owned()
+}
+
+#[test]
+fn the_schema_may_be_lacking_in_a_backup() {
+    let mut case = Case::backup();
+    case.tell(1, Fact::Inspected(found(2, false)));
+    assert_eq!(case.due(), ["store_schema n1"]);
+    let mut failing = case.clone();
+    failing.tell(1, failed("store_schema", 0));
+    case.tick(limit::STORE_SCHEMA_MS / 1_000, &[]);
+    for (case, why) in [
+        (&failing, "the disk is full"),
+        (&case, "n1 did not store the schema within 10 min"),
+    ] {
+        assert_eq!(case.due(), ["take_snapshot n1", "take_snapshot n2"]);
+        let remark = format!("the schema is not in this backup: {why}");
+        assert_eq!(case.end(), (RunStatus::Running, remark));
+    }
 }
 
 #[test]
@@ -97,7 +131,7 @@ fn a_step_that_takes_too_long_fails_the_run_and_is_named() {
         case.tick(limit_ms / 1_000 - 1, &[]);
         assert_eq!(case.run.cause(), "", "{cause}: not yet");
         case.tick(1, &[]);
-        assert_eq!(case.end().1, cause);
+        assert_eq!(told(&case), cause);
         // What is to be put back now is never answered.
         case.tick(3_700, &[]);
         assert_eq!(case.run.status(), RunStatus::Error, "{cause}");
@@ -155,11 +189,12 @@ fn a_scheduler_that_was_away_passes_no_limit() {
 #[test]
 fn a_worker_that_stays_away_fails_the_run() {
     let mut snapshot = Case::backup();
-    snapshot.tell(1, Fact::Inspected(found(2, false)));
+    snapshot.inspect(found(2, false));
     let mut plan = Case::restore();
     plan.tell(1, Fact::Inspected(found(2, false)));
     let mut prepare = plan.clone();
     prepare.tell(1, batches(&[("dc1", 1)]));
+    prepare.tell(1, schema(false));
     let cases = [
         (
             Case::backup(),
@@ -199,7 +234,7 @@ fn a_worker_that_stays_away_fails_the_run() {
         case.tick(seconds - 10, &[absent]);
         assert_eq!(case.run.cause(), "", "{cause}: it was back in between");
         case.tick(10, &[absent]);
-        assert_eq!(case.end().1, format!("{cause}: start `thetis node` there"));
+        assert_eq!(told(&case), format!("{cause}: start `thetis node` there"));
     }
 }
 
@@ -220,7 +255,7 @@ fn a_datacenter_loads_as_long_as_one_of_its_nodes_can() {
     assert_eq!(case.run.cause(), "");
     case.tick(90, &[(1, RESTORE), (2, RESTORE)]);
     let cause = "no restore-worker on datacenter dc1 for 90 s: start `thetis node` there";
-    assert_eq!(case.end().1, cause);
+    assert_eq!(told(&case), cause);
 }
 
 #[test]
@@ -251,7 +286,7 @@ fn all_workers_that_matter_are_asked_after() {
         "a datacenter's batches need its nodes"
     );
     let mut case = Case::backup();
-    case.tell(1, Fact::Inspected(found(5, true)));
+    case.inspect(found(5, true));
     assert_eq!(needs(&case), 5, "any node can switch balancing");
     case.tell(1, balancing(false));
     assert_eq!(needs(&case), 5);

@@ -22,7 +22,7 @@ fn begun(snapshot: &[&str], upload: &[&str]) -> Case {
     for node in &mut found.nodes[2..] {
         node.dc = "dc2".to_owned();
     }
-    case.tell(1, Fact::Inspected(found));
+    case.inspect(found);
     case
 }
 

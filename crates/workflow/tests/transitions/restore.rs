@@ -1,11 +1,13 @@
 //! A restore, from step to step.
 
-use protocol::{Event, Fact, Job, RunStatus};
+use protocol::{
+    Event, Fact, Job, RestoreProven, Restored, RunStatus, SchemaPrepared, SchemaSettled,
+};
 use workflow::{Input, Run};
 
 use crate::case::{
-    Case, balancing, batches, event, failed, found, labels, loaded, plan_of, prepared,
-    restore_spec, run_id, sealed,
+    Case, balancing, batches, building, event, failed, found, labels, loaded, plan_of, prepared,
+    restore_spec, run_id, schema, sealed, settled,
 };
 
 #[test]
@@ -21,6 +23,11 @@ fn a_restore_goes_from_step_to_step() {
         (vec!["plan_restore n1".to_owned()], "PLAN")
     );
     case.tell(1, batches(&[("dc1", 2)]));
+    assert_eq!(
+        (case.due(), case.stage().as_str()),
+        (vec!["prepare_schema n1".to_owned()], "SCHEMA")
+    );
+    case.tell(1, schema(true));
     assert_eq!(case.due(), ["set_balancing n1 off"]);
     case.tell(1, balancing(false));
     assert_eq!(case.due(), ["prepare_node n1", "prepare_node n2"]);
@@ -33,6 +40,11 @@ fn a_restore_goes_from_step_to_step() {
     case.tell(2, loaded(1));
     assert_eq!(case.due(), ["load_batch dc1 #0"]);
     case.tell(2, loaded(0));
+    assert_eq!(
+        (case.due(), case.stage().as_str()),
+        (vec!["settle_schema n1".to_owned()], "VIEWS")
+    );
+    case.tell(1, settled());
     assert_eq!(
         case.due(),
         ["put_back n1", "put_back n2", "set_balancing n1 on"]
@@ -65,11 +77,10 @@ fn a_restore_goes_from_step_to_step() {
 
 #[test]
 fn balancing_is_left_alone_where_no_table_to_be_restored_is_on_tablets() {
-    let mut found = found(1, true);
-    found.units[0].keyspace = "other".to_owned();
     let mut case = Case::restore();
-    case.tell(1, Fact::Inspected(found));
+    case.tell(1, Fact::Inspected(found(1, true)));
     case.tell(1, batches(&[("dc1", 1)]));
+    case.tell(1, schema(false));
     assert_eq!(case.due(), ["prepare_node n1"]);
 }
 
@@ -90,6 +101,7 @@ fn each_datacenter_loads_its_own_batches() {
         .collect();
     assert_eq!(dcs, [("dc1", 2), ("dc2", 1)]);
     case.tell(1, batches(&[("dc1", 1), ("dc2", 2)]));
+    case.tell(1, schema(false));
     case.tell_all(1..=3, &prepared());
     assert_eq!(
         case.due(),
@@ -182,8 +194,11 @@ fn a_failed_batch_fails_the_run_and_everything_is_put_back() {
     );
     case.tell_all(1..=2, &Fact::NodePutBack);
     case.tell(1, balancing(true));
-    let cause = "n2 failed at load_batch of batch 1: the disk is full";
-    assert_eq!(case.end(), (RunStatus::Error, cause.to_owned()));
+    let cause = format!(
+        "n2 failed at load_batch of batch 1: the disk is full; {}",
+        left("are")
+    );
+    assert_eq!(case.end(), (RunStatus::Error, cause));
 }
 
 #[test]
@@ -213,7 +228,7 @@ fn a_restore_can_be_stopped_until_all_is_loaded() {
     case.tell(1, loaded(0));
     case.tell_all(1..=2, &Fact::NodePutBack);
     case.tell(1, balancing(true));
-    assert_eq!(case.end(), (RunStatus::Stopped, String::new()));
+    assert_eq!(case.end(), (RunStatus::Stopped, left("are")));
     assert_eq!(
         case.run.report().parts_done,
         1,
@@ -227,17 +242,121 @@ fn a_restore_can_be_stopped_until_all_is_loaded() {
     assert_eq!(late.run.status(), RunStatus::Done);
 }
 
+/// What a run leaves that is over before its end.
+fn left(may: &str) -> String {
+    format!(
+        "views and indexes of the restored tables {may} dropped and their tombstones kept until the restore is \
+         continued, or given up with `thetis restore undo {}`",
+        run_id(1)
+    )
+}
+
+#[test]
+fn a_schema_that_does_not_fit_changes_nothing() {
+    let mut case = Case::restore();
+    case.tell(1, Fact::Inspected(found(2, true)));
+    case.tell(1, batches(&[("dc1", 2)]));
+    let objection = "shop.orders has a column less".to_owned();
+    case.tell(
+        1,
+        Fact::SchemaPrepared(SchemaPrepared {
+            objection: Some(objection.clone()),
+            ..SchemaPrepared::default()
+        }),
+    );
+    assert_eq!(case.end(), (RunStatus::Error, objection));
+
+    // Whoever fails at it may have begun.
+    let mut case = Case::restore();
+    case.tell(1, Fact::Inspected(found(2, true)));
+    case.tell(1, batches(&[("dc1", 2)]));
+    case.tell(1, failed("prepare_schema", 0));
+    let cause = format!(
+        "n1 failed at prepare_schema: the disk is full; {}",
+        left("may be")
+    );
+    assert_eq!(case.end(), (RunStatus::Error, cause));
+
+    let mut case = Case::restore();
+    case.tell(1, Fact::Inspected(found(2, true)));
+    case.tell(1, batches(&[("dc1", 2)]));
+    case.stop();
+    assert_eq!(case.end(), (RunStatus::Stopped, left("may be")));
+}
+
+#[test]
+fn a_schema_alone_needs_no_plan() {
+    let mut spec = restore_spec();
+    spec.request.what = Restored::Schema;
+    let mut case = Case::of(Run::restore(spec));
+    case.tell(1, Fact::Inspected(found(2, true)));
+    assert_eq!(case.due(), ["prepare_schema n1"]);
+    case.tell(1, schema(true));
+    assert_eq!(case.due(), ["settle_schema n1"]);
+    case.tell(1, settled());
+    case.tell_all(1..=2, &Fact::NodePutBack);
+    assert_eq!(case.end(), (RunStatus::Done, String::new()));
+}
+
+#[test]
+fn views_may_take_long_to_build_but_not_for_ever() {
+    let mut case = Case::loading();
+    for batch in 0..3 {
+        case.tell(1, loaded(batch));
+    }
+    let before = case.run.clone();
+    assert!(case.tell(1, building(2)));
+    assert_eq!(labels(&case.run.jobs_after(&before)), ["settle_schema n1"]);
+    for _ in 0..100 {
+        case.tick(3_600, &[]);
+        case.tell(1, building(1));
+    }
+    assert_eq!(case.due(), ["settle_schema n1"]);
+    for _ in 0..100 {
+        case.tick(3_600, &[]);
+        case.tell(1, building(1));
+    }
+    let (_, cause) = case.end();
+    let text = "1 views and indexes are not built after 168 h";
+    assert!(cause.starts_with(text), "{cause}");
+}
+
+#[test]
+fn an_undo_puts_everything_back_and_restores_nothing() {
+    let mut spec = restore_spec();
+    (spec.request.undo, spec.origin, spec.unsettled) = (Some(run_id(7)), run_id(7), true);
+    let mut down = found(2, true);
+    down.nodes[1].up = false;
+    let mut case = Case::of(Run::restore(spec));
+    case.tell(1, Fact::Inspected(down));
+    let due = case.run.due();
+    let [Job::SettleSchema(job)] = due.as_slice() else {
+        panic!("{due:?}")
+    };
+    assert_eq!((job.origin, job.undo), (run_id(7), true));
+    case.tell(1, settled());
+    assert_eq!(
+        case.due(),
+        ["put_back n1", "put_back n2", "set_balancing n1 on"]
+    );
+    case.tell_all(1..=2, &Fact::NodePutBack);
+    case.tell(1, balancing(true));
+    assert_eq!(case.end(), (RunStatus::Done, String::new()));
+}
+
 #[test]
 fn an_event_told_again_changes_nothing() {
     let mut case = Case::restore();
     let history = [
         (1, Fact::Inspected(found(2, true))),
         (1, batches(&[("dc1", 2)])),
+        (1, schema(true)),
         (1, balancing(false)),
         (1, prepared()),
         (2, prepared()),
         (1, loaded(0)),
         (2, loaded(1)),
+        (1, settled()),
         (1, Fact::NodePutBack),
         (2, Fact::NodePutBack),
         (1, balancing(true)),
@@ -247,7 +366,7 @@ fn an_event_told_again_changes_nothing() {
         let once = case.clone();
         for (number, fact) in &history[..=step] {
             // What is changed again after it was put back is news indeed: see `tidy`.
-            if step < 6 || (*fact != balancing(false) && *fact != prepared()) {
+            if step < 8 || (*fact != balancing(false) && *fact != prepared()) {
                 assert!(
                     !case.tell(*number, fact.clone()),
                     "{fact:?} again after step {step}"
@@ -323,4 +442,76 @@ fn a_restore_goes_on_with_the_plan_it_had() {
         panic!("{due:?}")
     };
     assert_eq!((job.run, job.origin), (run_id(2), run_id(1)));
+}
+
+/// A drill of two nodes that has loaded all.
+fn drill() -> Case {
+    let mut spec = restore_spec();
+    spec.request.drill = true;
+    let mut case = Case::of(Run::restore(spec));
+    case.tell(1, Fact::Inspected(found(2, false)));
+    case.tell(1, batches(&[("dc1", 1)]));
+    case.tell(1, schema(false));
+    case.tell_all(1..=2, &prepared());
+    case.tell(1, loaded(0));
+    case
+}
+
+fn scrapped() -> Fact {
+    Fact::SchemaSettled(SchemaSettled {
+        scrapped: true,
+        ..SchemaSettled::default()
+    })
+}
+
+#[test]
+fn a_drill_is_read_and_then_it_goes() {
+    let mut case = drill();
+    case.tell(1, settled());
+    assert_eq!(
+        (case.due(), case.stage().as_str()),
+        (vec!["prove_restore n1".to_owned()], "PROVE")
+    );
+    case.tell(
+        1,
+        Fact::RestoreProven(RestoreProven {
+            tables: 3,
+            rows: 120,
+        }),
+    );
+    assert_eq!(
+        case.due(),
+        ["put_back n1", "put_back n2", "settle_schema n1"]
+    );
+    case.tell_all(1..=2, &Fact::NodePutBack);
+    // A late word of what was settled before is none that it is gone.
+    assert!(!case.tell(1, settled()));
+    assert_eq!(case.run.status(), RunStatus::Running);
+    case.tell(1, scrapped());
+    let read = "120 rows of 3 tables were restored and read".to_owned();
+    assert_eq!(case.end(), (RunStatus::Done, read));
+}
+
+#[test]
+fn a_drill_that_fails_goes_too_or_says_what_is_left() {
+    let mut case = drill();
+    case.tell(1, failed("settle_schema", 0));
+    let due = case.run.due();
+    let scraps = |job: &Job| matches!(job, Job::SettleSchema(job) if job.scrap && job.undo);
+    assert!(due.iter().any(scraps), "{due:?}");
+    case.tell_all(1..=2, &Fact::NodePutBack);
+    let mut gone = case.clone();
+    gone.tell(1, scrapped());
+    let cause = "n1 failed at settle_schema: the disk is full".to_owned();
+    assert_eq!(gone.end(), (RunStatus::Error, cause));
+    for _ in 0..1_000 {
+        case.tell(1, failed("settle_schema", 0));
+        case.tick(30, &[]);
+    }
+    let (status, cause) = case.end();
+    assert_eq!(status, RunStatus::Error);
+    assert!(
+        cause.contains("keyspaces of the drill may be left"),
+        "{cause}"
+    );
 }

@@ -13,7 +13,7 @@ fn a_run_of_a_large_cluster_is_small() {
     let mut case = Case::backup();
     let mut cluster = found(300, true);
     cluster.units[0].tables = (0..500).map(|table| format!("table_{table}")).collect();
-    case.tell(1, Fact::Inspected(cluster));
+    case.inspect(cluster);
     case.tell(1, balancing(false));
     case.tell_all(1..=300, &Fact::SnapshotTaken);
     case.tell_all(1..=300, &plan_of(1_000));

@@ -5,7 +5,7 @@ use workflow::{Run, Spec, survives_stop};
 
 use crate::case::{
     Case, backup_spec, balancing, batches, event, failed, found, labels, prepared, restore_spec,
-    run_id,
+    run_id, schema,
 };
 
 const SNAPSHOT: WorkerKind = WorkerKind::Snapshot;
@@ -14,7 +14,7 @@ const RESTORE: WorkerKind = WorkerKind::Restore;
 /// A backup of three nodes, while balancing is off.
 fn balancing_off() -> Case {
     let mut case = Case::backup();
-    case.tell(1, Fact::Inspected(found(3, true)));
+    case.inspect(found(3, true));
     case.tell(1, balancing(false));
     case
 }
@@ -50,7 +50,7 @@ fn balancing_is_on_again_when_a_run_is_stopped() {
 #[test]
 fn balancing_that_may_be_off_is_put_on() {
     let mut asked = Case::backup();
-    asked.tell(1, Fact::Inspected(found(2, true)));
+    asked.inspect(found(2, true));
     let mut refused = asked.clone();
     asked.stop();
     assert_eq!(asked.due(), ["set_balancing n1 on"]);
@@ -69,7 +69,7 @@ fn balancing_that_may_be_off_is_put_on() {
 #[test]
 fn a_node_that_cannot_switch_balancing_off_for_want_of_a_worker_is_passed_over() {
     let mut case = Case::backup();
-    case.tell(1, Fact::Inspected(found(2, true)));
+    case.inspect(found(2, true));
     case.tick(90, &[(1, SNAPSHOT)]);
     assert_eq!(case.due(), ["set_balancing n2 off"]);
     case.tick(90, &[(1, SNAPSHOT), (2, SNAPSHOT)]);
@@ -215,6 +215,7 @@ fn a_node_that_was_being_prepared_is_put_back_too() {
     let mut case = Case::restore();
     case.tell(1, Fact::Inspected(found(2, false)));
     case.tell(1, batches(&[("dc1", 1)]));
+    case.tell(1, schema(false));
     case.tell(1, failed("prepare_node", 0));
     assert_eq!(case.due(), ["put_back n1", "put_back n2"]);
 }
@@ -287,7 +288,7 @@ fn a_rebuilt_run_that_fails_early_puts_back_what_the_first_attempt_changed() {
 #[test]
 fn a_rebuilt_run_of_a_cluster_without_tablets_leaves_balancing_alone() {
     let mut case = Case::of(Run::rebuild(Spec::Backup(backup_spec())));
-    case.tell(1, Fact::Inspected(found(1, false)));
+    case.inspect(found(1, false));
     case.stop();
     assert_eq!(case.run.status(), RunStatus::Stopped);
 }
@@ -320,6 +321,7 @@ fn switches_are_carried_out_even_for_runs_that_are_over() {
     let mut preparing = Case::restore();
     preparing.tell(1, Fact::Inspected(found(1, false)));
     preparing.tell(1, batches(&[("dc1", 1)]));
+    preparing.tell(1, schema(false));
     for case in [
         balancing_off(),
         Case::uploading(),

@@ -37,6 +37,23 @@ pub(crate) fn whole(results: &Results) -> String {
         }
         let _ = writeln!(text, "{table}\n");
     }
+    if let Some(restored) = &results.restored {
+        let _ = writeln!(
+            text,
+            "### restore: few large, {} MiB, each half alone and both together\n",
+            restored.bytes >> 20
+        );
+        let mut table = table(&["what", "seconds, by round"]);
+        for (name, seconds) in [
+            ("download alone", &restored.download),
+            ("load alone", &restored.load),
+            ("restore", &restored.whole),
+        ] {
+            let seconds: Vec<String> = seconds.iter().map(|one| format!("{one:.2}")).collect();
+            table.add_row([name.to_owned(), seconds.join(", ")]);
+        }
+        let _ = writeln!(text, "{table}\n");
+    }
     text += &targets(&results.targets);
     for note in &results.notes {
         let _ = writeln!(text, "* {note}");
