@@ -41,6 +41,10 @@ pub(crate) enum Failure {
     },
     #[error("restore {origin} has made keyspaces that are no drill's, so they are not dropped")]
     NoDrill { origin: protocol::RunId },
+    #[error(
+        "table {table} was made by an attempt of this restore that was cut short, and holds rows since: nothing is dropped; start the restore anew, with --no-continue and --merge"
+    )]
+    HoldsRows { table: String },
     #[error("the request names no location")]
     NoLocation,
     #[error("backup {tag} holds nothing that the keyspace globs {globs:?} choose")]
@@ -144,6 +148,7 @@ impl Failure {
             | Self::Manifest(_)
             | Self::Unreadable { .. }
             | Self::NoDrill { .. }
+            | Self::HoldsRows { .. }
             | Self::NoLocation
             | Self::Nothing { .. }
             | Self::NoTable { .. }

@@ -131,7 +131,9 @@ impl RestoreWorker {
         if job.scrap && !scrap {
             return Err(Failure::NoDrill { origin: job.origin });
         }
-        if record.state == UndoState::Making && job.undo || scrap {
+        if scrap {
+            drop_made(&session, &record, ctx).await?;
+        } else if record.state == UndoState::Making && job.undo {
             unmake(&session, &record, ctx).await?;
         }
         let there = tables_of(&session).await?;
@@ -405,9 +407,32 @@ async fn make(session: &Session, record: &SchemaUndo, ctx: &JobContext) -> Resul
     Ok(())
 }
 
-/// Removes what is made for the restore, in the opposite order. Of what is in no keyspace that is there,
-/// nothing can be left, and a server does not even say so.
+/// Removes what is made for the restore before rows come; nothing, if there are any: since the attempt that
+/// was cut short, somebody else has put them there.
 async fn unmake(session: &Session, record: &SchemaUndo, ctx: &JobContext) -> Result<(), Failure> {
+    let goes = |table: &TableRef| {
+        record.created.iter().any(|made| {
+            let whole = made.name == made.keyspace;
+            made.keyspace == table.keyspace && (whole || made.name == table.table)
+        })
+    };
+    for table in tables_of(session).await?.iter().filter(|table| goes(table)) {
+        ctx.alive.moved(0);
+        if session.has_rows(&table.keyspace, &table.table).await? {
+            let table = table.to_string();
+            return Err(Failure::HoldsRows { table });
+        }
+    }
+    drop_made(session, record, ctx).await
+}
+
+/// Drops what is made for the restore, in the opposite order. Of what is in no keyspace that is there,
+/// nothing can be left, and a server does not even say so.
+async fn drop_made(
+    session: &Session,
+    record: &SchemaUndo,
+    ctx: &JobContext,
+) -> Result<(), Failure> {
     let there = schema_of(session).await?;
     let keyspaces: BTreeSet<&String> = there
         .stage(Stage::Keyspaces)

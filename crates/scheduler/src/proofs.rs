@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bucket::listing;
+use bucket::listing::{self, Backup};
 use catalog::{Document, key::OwnKey};
 use protocol::{ClusterId, Location, RestoreRequest, SnapshotTag, ValidateRequest};
 use serde::{Deserialize, Serialize};
@@ -99,7 +99,8 @@ pub(crate) async fn note(app: &App, record: &Record) -> Result<(), String> {
     let stores = stores.map_err(|e| e.to_string())?;
     let listed = listing::list(&stores, Some(cluster)).await;
     let listed = listed.map_err(|e| e.to_string())?;
-    let there: BTreeSet<SnapshotTag> = listed.backups.into_keys().map(|id| id.tag).collect();
+    let whole = listed.backups.into_values().filter(Backup::complete);
+    let there: BTreeSet<SnapshotTag> = whole.map(|backup| backup.id.tag).collect();
     for store in &stores {
         let mut all = read(store, cluster).await.map_err(|e| e.to_string())?;
         // What is gone needs no proof.
