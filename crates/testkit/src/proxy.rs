@@ -1,11 +1,12 @@
-//! A TCP proxy that fails when told to: a cut connection, or a network that swallows everything.
+//! A TCP proxy that fails when told to: a cut connection, a network that swallows everything, or a narrow one.
 
 use std::{
     net::SocketAddr,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use anyhow::Result;
@@ -16,6 +17,7 @@ use tokio::{
         tcp::{OwnedReadHalf, OwnedWriteHalf},
     },
     task::JoinSet,
+    time::Instant,
 };
 
 /// Forwards connections to one server, until dropped.
@@ -31,6 +33,10 @@ struct Faults {
     fuse: [AtomicI64; 2],
     swallow: AtomicBool,
     cuts: AtomicU64,
+    /// Bytes a second down; 0 is no limit.
+    rate: AtomicU64,
+    /// When the next bytes have their turn.
+    free: Mutex<Option<Instant>>,
 }
 
 /// Which way bytes go.
@@ -80,6 +86,11 @@ impl Proxy {
         self.faults.cuts.load(Ordering::SeqCst)
     }
 
+    /// From now on no more of these bytes a second, 0 for no limit, go from the server to all its clients.
+    pub fn narrow(&self, bytes_per_second: u64) {
+        self.faults.rate.store(bytes_per_second, Ordering::SeqCst);
+    }
+
     /// From now on bytes vanish, both ways, and connections stay open. `false` ends that for new
     /// connections.
     pub fn swallow(&self, swallow: bool) {
@@ -115,6 +126,9 @@ async fn forward(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, way: Way, faul
         if lost {
             continue;
         }
+        if matches!(way, Way::Down) {
+            faults.turn(read as u64).await;
+        }
         let passed = faults.pass(way, read);
         if to.write_all(&buffer[..passed]).await.is_err() || passed < read {
             return;
@@ -123,6 +137,22 @@ async fn forward(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, way: Way, faul
 }
 
 impl Faults {
+    /// Waits for `bytes` to have their turn, one after the other.
+    async fn turn(&self, bytes: u64) {
+        let rate = self.rate.load(Ordering::SeqCst);
+        if rate == 0 {
+            return;
+        }
+        let takes = Duration::from_nanos(bytes.saturating_mul(1_000_000_000) / rate);
+        let until = {
+            let mut free = self.free.lock().expect("nothing panics with this lock");
+            let until = free.map_or_else(Instant::now, |free| free.max(Instant::now())) + takes;
+            *free = Some(until);
+            until
+        };
+        tokio::time::sleep_until(until).await;
+    }
+
     /// How many of `bytes` get through before the fuse blows.
     fn pass(&self, way: Way, bytes: usize) -> usize {
         let fuse = &self.fuse[way as usize];

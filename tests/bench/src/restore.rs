@@ -2,7 +2,9 @@
 //!
 //! All parts are real but ScyllaDB: its simulator reads each row and writes it anew, which costs about
 //! a core. Who downloads alone does it by the own engine, all files with as many transfers; who loads
-//! alone has the node load one SSTable after the other, as the restore does.
+//! alone has the node load one SSTable after the other, as the restore does. The store is behind a link
+//! that is narrower than this machine is fast: on a few cores two things that do nothing but compute take their
+//! time together, whatever is done about it. How that is, is measured as well.
 
 use std::{
     fs,
@@ -18,14 +20,16 @@ use scylla::{DataDir, LoadOptions, Node};
 use serde::Serialize;
 use serde_json::json;
 use store::{S3Settings, Settings, Store, Stores};
-use testkit::s3::SeaweedFs;
+use testkit::{proxy::Proxy, s3::SeaweedFs};
 
 use crate::results::median;
 
 /// SSTables; the node has one shard, so each is a batch.
-const SSTABLES: usize = 8;
+const SSTABLES: usize = 16;
 /// Bytes of each, in the short form and in the full one.
-const BYTES: [u64; 2] = [128 << 20, 512 << 20];
+const BYTES: [u64; 2] = [64 << 20, 256 << 20];
+/// Bytes a second that the link takes: 2.5 Gbit/s.
+const LINK: u64 = 300 << 20;
 const ROUNDS: usize = 3;
 /// Files under way at once, as workers are set to.
 const TRANSFERS: usize = 16;
@@ -34,17 +38,24 @@ const LIMIT: Duration = Duration::from_secs(600);
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(10);
 
-/// Seconds that each took, by round.
+/// What was measured, with the link and without.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Restored {
     pub(crate) bytes: u64,
+    pub(crate) linked: Halves,
+    pub(crate) unlinked: Halves,
+}
+
+/// Seconds that each took, by round.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Halves {
     pub(crate) download: Vec<f64>,
     pub(crate) load: Vec<f64>,
     /// From the first batch that may be taken to the last that is told of.
     pub(crate) whole: Vec<f64>,
 }
 
-impl Restored {
+impl Halves {
     /// How many times the longer half the whole takes.
     pub(crate) fn ratio(&self) -> f64 {
         let halves = self.download.iter().zip(&self.load);
@@ -69,6 +80,7 @@ fn table() -> TableSpec {
 /// What is measured against.
 struct Place {
     world: World,
+    link: Proxy,
     store: Store,
     /// Of the cluster that is restored into.
     target: String,
@@ -87,15 +99,18 @@ pub(crate) async fn measure(full: bool, root: &Path) -> Result<Restored> {
     };
     let before = place.world.sims[0].fingerprints().await?;
     for _ in 0..ROUNDS {
-        let files = place.data.join(".bench");
-        fs::create_dir_all(&files)?;
-        restored.download.push(place.download(&files).await?);
-        restored.load.push(place.load(&files).await?);
-        fs::remove_dir_all(&files)?;
-        place.truncate().await?;
-        restored.whole.push(place.restore().await?);
-        compare(&before, &place.world.sims[1].fingerprints().await?)?;
-        place.truncate().await?;
+        for (link, halves) in [(LINK, &mut restored.linked), (0, &mut restored.unlinked)] {
+            place.link.narrow(link);
+            let files = place.data.join(".bench");
+            fs::create_dir_all(&files)?;
+            halves.download.push(place.download(&files).await?);
+            halves.load.push(place.load(&files).await?);
+            fs::remove_dir_all(&files)?;
+            place.truncate().await?;
+            halves.whole.push(place.restore().await?);
+            compare(&before, &place.world.sims[1].fingerprints().await?)?;
+            place.truncate().await?;
+        }
     }
     Ok(restored)
 }
@@ -104,11 +119,16 @@ impl Place {
     async fn new(bytes: u64, root: &Path) -> Result<Self> {
         let dir = root.join("restore");
         fs::create_dir_all(&dir)?;
+        let s3 = SeaweedFs::start().await?;
+        s3.bucket("thetis").await?;
+        let link = Proxy::start(s3.endpoint().trim_start_matches("http://")).await?;
+        let endpoint = format!("http://{}", link.address());
         let options = Options {
             dir: Some(dir),
+            environment: vec![("THETIS_STORE__S3__ENDPOINT".to_owned(), endpoint.clone())],
             ..Options::default()
         };
-        let mut world = World::start(options).await?;
+        let mut world = World::on(s3, options).await?;
         let mut ids = Vec::new();
         for name in ["source", "target"] {
             let shape = Shape::new(name, 1).with(&["--shards", "1"]);
@@ -125,7 +145,7 @@ impl Place {
         let backup = world.api.done(&ids[0], "backup", properties, LIMIT).await?;
         let settings = Settings {
             s3: S3Settings {
-                endpoint: Some(world.s3()?.endpoint()),
+                endpoint: Some(endpoint),
                 access_key_id: Some(SeaweedFs::ACCESS_KEY.to_owned()),
                 secret_access_key: Some(SeaweedFs::SECRET_KEY.into()),
                 ..S3Settings::default()
@@ -145,6 +165,7 @@ impl Place {
             target: ids.remove(1),
             node: Node::new(&node.api)?,
             data: node.data.clone(),
+            link,
             world,
             store,
             objects,

@@ -45,9 +45,12 @@ pub(crate) fn whole(results: &Results) -> String {
         );
         let mut table = table(&["what", "seconds, by round"]);
         for (name, seconds) in [
-            ("download alone", &restored.download),
-            ("load alone", &restored.load),
-            ("restore", &restored.whole),
+            ("download alone", &restored.linked.download),
+            ("load alone", &restored.linked.load),
+            ("restore", &restored.linked.whole),
+            ("download without the link", &restored.unlinked.download),
+            ("load", &restored.unlinked.load),
+            ("restore without the link", &restored.unlinked.whole),
         ] {
             let seconds: Vec<String> = seconds.iter().map(|one| format!("{one:.2}")).collect();
             table.add_row([name.to_owned(), seconds.join(", ")]);
