@@ -87,31 +87,48 @@ impl DataDir {
         Ok(dirs)
     }
 
-    /// The directory into which SSTables of a table are put to be loaded.
-    ///
-    /// The table's live directory is the one that has an `upload`; should a dropped table of the
-    /// same name have left one too, the one changed last.
+    /// The directory into which SSTables of a table are put to be loaded: of the one that was changed last,
+    /// should others of the same name have left one, too. See [`Self::upload_dirs`].
     ///
     /// # Errors
     /// [`Error::NoTableDir`] if there is none.
     pub fn upload_dir(&self, table: &TableRef) -> Result<PathBuf, Error> {
-        let mut live: Vec<(SystemTime, PathBuf)> = Vec::new();
+        let newest = self.upload_dirs(table)?.pop();
+        newest
+            .map(|dir| dir.path)
+            .ok_or_else(|| self.no_table_dir(table))
+    }
+
+    /// The directories of that kind of all tables of that name: at least one. The one changed last is
+    /// the last, which need not be the live one's: a table may have been made again with an id that it once had.
+    ///
+    /// # Errors
+    /// As [`Self::upload_dir`].
+    pub fn upload_dirs(&self, table: &TableRef) -> Result<Vec<TableDir>, Error> {
+        let mut live: Vec<(SystemTime, TableDir)> = Vec::new();
         for dir in self.table_dirs(table)? {
             let upload = dir.path.join("upload");
             match fs::metadata(&upload).and_then(|_| fs::metadata(&dir.path)?.modified()) {
-                Ok(changed) => live.push((changed, upload)),
+                Ok(changed) => {
+                    let path = upload;
+                    live.push((changed, TableDir { path, ..dir }));
+                }
                 Err(e) if e.kind() == io::ErrorKind::NotFound => {}
                 Err(e) => return Err(Error::file("look at", upload)(e)),
             }
         }
-        let none = || Error::NoTableDir {
+        live.sort_by_key(|(changed, _)| *changed);
+        match live.is_empty() {
+            true => Err(self.no_table_dir(table)),
+            false => Ok(live.into_iter().map(|(_, dir)| dir).collect()),
+        }
+    }
+
+    fn no_table_dir(&self, table: &TableRef) -> Error {
+        Error::NoTableDir {
             table: table.to_string(),
             data_dir: self.0.clone(),
-        };
-        live.into_iter()
-            .max()
-            .map(|(_, path)| path)
-            .ok_or_else(none)
+        }
     }
 
     /// Whether the table has a complete snapshot of that name.

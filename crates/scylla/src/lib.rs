@@ -37,5 +37,5 @@ pub use inspect::InspectError;
 pub use metrics::{Counters, Load, Metrics};
 pub use node::{
     Keyspaces, LoadOptions, NativeBackup, NativeRestore, Node, Range, RepairState, Replication,
-    Scope, SnapshotSize, Task, TaskState, TaskSummary, ViewBuild,
+    Scope, SnapshotSize, TabletsRestore, Task, TaskState, TaskSummary, ViewBuild,
 };

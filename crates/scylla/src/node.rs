@@ -15,7 +15,7 @@ pub use self::{
     schema::ViewBuild,
     snapshot::SnapshotSize,
     table::LoadOptions,
-    task::{NativeBackup, NativeRestore, Scope, Task, TaskState, TaskSummary},
+    task::{NativeBackup, NativeRestore, Scope, TabletsRestore, Task, TaskState, TaskSummary},
     topology::{Keyspaces, Range, Replication},
 };
 use crate::Error;

@@ -1,12 +1,12 @@
 //! The schema: described, and changed.
 
-use std::{collections::BTreeMap, fmt, time::Duration};
+use std::{fmt, time::Duration};
 
 use catalog::schema::Row;
-use cql::{Kind, Object, Schema, Stage};
 use driver::statement::unprepared::Statement;
 use tokio::time::{Instant, sleep};
 use tracing::{instrument::WithSubscriber as _, subscriber::NoSubscriber};
+use uuid::Uuid;
 
 use super::{CqlError, Session};
 
@@ -71,54 +71,18 @@ impl Session {
         })
     }
 
-    /// The indexes and views of these tables (keyspace, name), each with the statement that makes it
-    /// anew where it is not: `IF NOT EXISTS`, and without an id.
+    /// The id of a table, as it stands in names of directories; `None` if there is no such table.
     ///
     /// # Errors
-    /// [`CqlError`]; [`CqlError::Refused`] if there is no such table.
-    pub async fn views_and_indexes(
-        &self,
-        tables: &[(String, String)],
-    ) -> Result<Vec<Object>, CqlError> {
-        let mut found = Vec::new();
-        for (keyspace, table) in tables {
-            let schema = self.table(keyspace, table).await?;
-            for object in schema.stage(Stage::Views) {
-                let mut object = object.clone();
-                for statement in &mut object.statements {
-                    let anew = statement.without_id().and_then(|s| s.with_if_not_exists());
-                    *statement = anew.map_err(|e| CqlError::answer("describe a view", &e))?;
-                }
-                found.push(object);
-            }
-        }
-        Ok(found)
-    }
-
-    /// When tombstones of a table go; none if the server does not say.
-    ///
-    /// # Errors
-    /// As [`Self::views_and_indexes`].
-    pub async fn tombstone_gc(
-        &self,
-        keyspace: &str,
-        table: &str,
-    ) -> Result<Option<BTreeMap<String, String>>, CqlError> {
-        let schema = self.table(keyspace, table).await?;
-        let table = schema.objects.iter().find(|o| o.kind == Kind::Table);
-        let create = table.and_then(Object::create);
-        let found = create.map_or(Ok(None), cql::Statement::tombstone_gc);
-        found.map_err(|e| CqlError::answer("describe a table", &e))
-    }
-
-    /// A table with its indexes and views.
-    async fn table(&self, keyspace: &str, table: &str) -> Result<Schema, CqlError> {
-        let attempt = format!("describe table {keyspace}.{table}");
-        let name = format!("{}.{}", cql::quote(keyspace), cql::quote(table));
-        let rows = self
-            .describe(&attempt, &format!("DESCRIBE TABLE {name}"))
-            .await?;
-        Schema::read(&rows).map_err(|e| CqlError::answer(&attempt, &e))
+    /// [`CqlError`].
+    pub async fn table_id(&self, keyspace: &str, table: &str) -> Result<Option<u128>, CqlError> {
+        let text = |name: &str| format!("'{}'", name.replace('\'', "''"));
+        let (keyspace, table) = (text(keyspace), text(table));
+        let question = format!(
+            "SELECT id FROM system_schema.tables WHERE keyspace_name = {keyspace} AND table_name = {table}"
+        );
+        let rows: Vec<(Uuid,)> = self.ask("look up a table's id", &question).await?;
+        Ok(rows.first().map(|(id,)| id.as_u128()))
     }
 
     async fn describe(&self, attempt: &str, question: &str) -> Result<Vec<Row>, CqlError> {

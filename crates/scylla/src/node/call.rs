@@ -55,8 +55,8 @@ impl Call<'_> {
     }
 
     /// Sends `content` along as JSON.
-    pub(crate) fn body(mut self, content: &[String]) -> Self {
-        self.body = Some(serde_json::to_vec(content).expect("text is plain data"));
+    pub(crate) fn body(mut self, content: &serde_json::Value) -> Self {
+        self.body = Some(content.to_string().into_bytes());
         self
     }
 

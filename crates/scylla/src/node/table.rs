@@ -12,6 +12,8 @@ use crate::Error;
 /// streaming would leave the node refusing every later load until it is restarted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LoadOptions {
+    /// The node keeps the SSTables as they are; rows that it does not own it drops. For what was its own.
+    Own,
     /// Each row goes to its replicas, wherever they are. Right in any topology.
     Stream,
     /// Each row goes to its primary replica only; a repair must follow.
@@ -99,12 +101,13 @@ impl Node {
             &["storage_service", "sstables", &table.keyspace],
             attempt,
         );
-        let call = call
-            .with("cf", table.table.as_str())
-            .with("load_and_stream", "true");
+        let call = call.with("cf", table.table.as_str());
         let call = match options {
-            LoadOptions::Stream => call,
-            LoadOptions::StreamToPrimary => call.with("primary_replica_only", "true"),
+            LoadOptions::Own => call,
+            LoadOptions::Stream => call.with("load_and_stream", "true"),
+            LoadOptions::StreamToPrimary => call
+                .with("load_and_stream", "true")
+                .with("primary_replica_only", "true"),
         };
         call.without_limit().done().await
     }

@@ -152,7 +152,49 @@ pub struct NativeRestore {
     pub tocs: Vec<String>,
 }
 
+/// From where a cluster is to take over a table, tablet by tablet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TabletsRestore {
+    /// As [`NativeRestore::endpoint`].
+    pub endpoint: String,
+    /// The bucket.
+    pub bucket: String,
+    /// Where in the bucket; without slashes at either end.
+    pub prefix: String,
+    /// The datacenter of the node.
+    pub dc: String,
+    /// The table to fill.
+    pub table: TableRef,
+    /// The snapshot that the manifests are of.
+    pub snapshot: String,
+    /// ScyllaDB's manifests, by their keys below the prefix; the SSTables lie beside each.
+    pub manifests: Vec<String>,
+}
+
 impl Node {
+    /// Lets each replica of a table fetch and take over the SSTables that its rack has stored.
+    ///
+    /// Asked again for the same snapshot, the node joins what goes on and passes over what is there. Waits
+    /// for the balancer, for ever if it is off, where the table has another number of tablets.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] if the manifests do not fit.
+    pub async fn tablets_restore(&self, what: &TabletsRestore) -> Result<Uuid, Error> {
+        let attempt = format!("restore {} by tablets", what.table);
+        let path = ["storage_service", "tablets", "restore"];
+        let call = self.call(Method::POST, &path, attempt);
+        let call = call.with("keyspace", &*what.table.keyspace);
+        let call = call.with("table", &*what.table.table);
+        let call = call.with("snapshot", &*what.snapshot);
+        // The manifests are read before the answer.
+        let call = call.within(super::LONG);
+        let location = serde_json::json!([{
+            "datacenter": what.dc, "endpoint": what.endpoint, "bucket": what.bucket,
+            "prefix": what.prefix.trim_matches('/'), "manifests": what.manifests,
+        }]);
+        call.body(&location).read().await
+    }
+
     /// Lets the node copy a snapshot to an object store.
     ///
     /// For its whole run every other snapshot call of the node waits, and so does another backup.
@@ -195,7 +237,7 @@ impl Node {
             true => call.with("primary_replica_only", "true"),
             false => call,
         };
-        call.body(&what.tocs).read().await
+        call.body(&serde_json::json!(what.tocs)).read().await
     }
 
     /// A task, as it is now.

@@ -147,6 +147,11 @@ async fn loading_streams_and_skips_nothing() {
         node.last().await,
         "POST /storage_service/sstables/ks?cf=my.t%20able&load_and_stream=true "
     );
+    node.node.load(&table(), LoadOptions::Own).await.unwrap();
+    assert_eq!(
+        node.last().await,
+        "POST /storage_service/sstables/ks?cf=my.t%20able "
+    );
     let loading = r#"{"message": "Failed to load new sstables: std::runtime_error (Already loading SSTables. Try again later)", "code": 500}"#;
     let node = Scripted::new(500, loading).await;
     let error = node.node.load(&table(), stream).await.unwrap_err();
@@ -202,6 +207,21 @@ async fn native_transfers_say_what_and_where() {
         node.last().await,
         "POST /storage_service/restore?endpoint=e&bucket=b&prefix=p&keyspace=ks\
          &table=my.t%20able&scope=rack [\"me-3-big-TOC.txt\"]"
+    );
+    let whole = TabletsRestore {
+        endpoint: "e".into(),
+        bucket: "b".into(),
+        prefix: "p".into(),
+        dc: "dc1".into(),
+        table: table(),
+        snapshot: tag().to_string(),
+        manifests: vec!["n1/t/manifest.json".into()],
+    };
+    node.node.tablets_restore(&whole).await.unwrap();
+    assert_eq!(
+        node.last().await,
+        "POST /storage_service/tablets/restore?keyspace=ks&table=my.t%20able&snapshot=sm_20260131235959UTC \
+         [{\"bucket\":\"b\",\"datacenter\":\"dc1\",\"endpoint\":\"e\",\"manifests\":[\"n1/t/manifest.json\"],\"prefix\":\"p\"}]"
     );
 }
 
