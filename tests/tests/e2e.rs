@@ -40,6 +40,8 @@ mod roundtrip;
 mod schema;
 #[path = "e2e/share.rs"]
 mod share;
+#[path = "e2e/spread.rs"]
+mod spread;
 #[path = "e2e/stop.rs"]
 mod stop;
 #[path = "e2e/validate.rs"]

@@ -5,6 +5,9 @@ mod choose;
 mod collect;
 mod cut;
 mod methods;
+mod origin;
+mod tablets;
+mod twins;
 
 use protocol::{
     ClusterId, Location, Method, NodeId, RestorePlanned, RunId, SnapshotTag, TableMethod, TableRef,
@@ -12,11 +15,14 @@ use protocol::{
 use serde::{Deserialize, Serialize};
 
 pub use self::{
-    batches::batches,
+    batches::{Places, batches},
     choose::choose,
     collect::{Sourced, collect, collect_table, resolve, taken},
     cut::Cut,
-    methods::{batch_methods, methods},
+    methods::{Carrier, Fit, carriers, methods},
+    origin::Origin,
+    tablets::{TabletList, obstacle, of_replica},
+    twins::{Member, Twin, twins},
 };
 use crate::{Document, IdKind, InvalidSegment};
 
@@ -106,6 +112,12 @@ pub enum RestoreError {
         /// Which tables, and why.
         tables: Vec<TableMethod>,
     },
+    /// Nodes were to get back what they had, and cannot.
+    #[error("a restore one to one is not possible: {why}. Leave `one_to_one` out")]
+    NotOneToOne {
+        /// What is in the way.
+        why: String,
+    },
     /// There is nowhere to restore to.
     #[error("no datacenter has a node that can take data")]
     NoDatacenter,
@@ -154,6 +166,9 @@ pub struct RestorePlan {
     pub tag: SnapshotTag,
     /// How large it is, and which batches each datacenter takes.
     pub totals: RestorePlanned,
+    /// Which node takes the place of which of the backup, if it is one to one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub twins: Vec<Twin>,
 }
 
 impl Document for RestorePlan {
@@ -173,9 +188,15 @@ pub struct Batch {
     #[serde(flatten)]
     pub table: TableRef,
     /// Who brings it there: [`Method::Agent`], [`Method::Native`], or with [`Method::Auto`] the latter
-    /// for as long as it goes well.
+    /// for as long as it goes well. With [`Method::Tablets`] it is the whole table.
     #[serde(default, skip_serializing_if = "is_usual")]
     pub method: Method,
+    /// ScyllaDB's own lists of the table, for [`Method::Tablets`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lists: Option<Lists>,
+    /// The node that takes it and nobody else, for it owns every row of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<NodeId>,
     /// Kind of the SSTables' ids.
     pub ids: IdKind,
     /// The node they come from, if their ids are integers and so mean nothing elsewhere.
@@ -183,6 +204,15 @@ pub struct Batch {
     pub node: Option<NodeId>,
     /// They.
     pub sstables: Vec<BatchSsTable>,
+}
+
+/// Where ScyllaDB's own lists of a table's SSTables lie.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lists {
+    /// The snapshot they are of.
+    pub snapshot: SnapshotTag,
+    /// Their keys, a node an entry.
+    pub keys: Vec<String>,
 }
 
 fn is_usual(method: &Method) -> bool {

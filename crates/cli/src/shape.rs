@@ -237,6 +237,7 @@ pub(crate) struct RestoreUnit {
 pub(crate) struct RestoreTable {
     pub(crate) table: String,
     pub(crate) size: u64,
+    pub(crate) methods: Vec<TableMethod>,
 }
 
 /// Whether a run of this status is under way. A new one is: the leader has not begun it yet.

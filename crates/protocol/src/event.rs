@@ -339,7 +339,7 @@ pub struct SnapshotsCleared {
 /// How large a restore is.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RestorePlanned {
-    /// The batches of each datacenter; numbers run on from one to the next.
+    /// The batches of each datacenter, or each node; numbers run on from one to the next.
     pub dcs: Vec<DcBatches>,
     /// The tables to be restored.
     pub tables: Vec<TableSize>,
@@ -354,11 +354,14 @@ pub struct RestorePlanned {
     pub methods: Vec<TableMethod>,
 }
 
-/// The batches for one datacenter: `count` of them, from `first` on.
+/// The batches for one datacenter, or for one node of it: `count` of them, from `first` on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DcBatches {
     /// The datacenter.
     pub dc: String,
+    /// The node, where not any may take them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<NodeId>,
     /// The first batch's number.
     pub first: u32,
     /// How many.

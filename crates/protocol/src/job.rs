@@ -171,7 +171,8 @@ impl Job {
     #[must_use]
     pub fn node(&self) -> Option<NodeId> {
         match self {
-            Self::Request(_) | Self::LoadBatch(_) => None,
+            Self::Request(_) => None,
+            Self::LoadBatch(job) => job.node,
             Self::Inspect(job) => Some(job.node),
             Self::Ping(job) => Some(job.node),
             Self::SetBalancing(job) => Some(job.node),
@@ -234,6 +235,9 @@ pub enum Method {
     Native,
     /// By an rclone that is started beside the node.
     Rclone,
+    /// By the cluster as a whole, a table at a time: each replica fetches what its rack has stored. Only
+    /// back, and only for tables that are spread by tablets in the same way; others go as with `auto`.
+    Tablets,
     /// By ScyllaDB itself where it can, else by Thetis' own engine.
     Auto,
 }
@@ -339,6 +343,9 @@ pub struct RestoreRequest {
     /// Whether data may come into tables that hold some: rows of both are kept, the newer of each.
     #[serde(default)]
     pub merge: bool,
+    /// Whether each node gets back what the node with its tokens had, and nothing else.
+    #[serde(default)]
+    pub one_to_one: bool,
     /// Whether it is a drill: into keyspaces of its own, whose rows are read and which are dropped then.
     #[serde(default)]
     pub drill: bool,
@@ -397,6 +404,7 @@ impl RestoreRequest {
             rename: Vec::new(),
             with_roles: false,
             merge: false,
+            one_to_one: false,
             drill: false,
             undo: None,
         }
@@ -830,9 +838,15 @@ pub struct PlanRestore {
     /// Other datacenters, as in [`RestoreRequest::dc_mapping`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub dc_mapping: Vec<DcMapping>,
-    /// Who is to bring the SSTables: with `auto`, the plan says for each table.
+    /// Who is to bring the SSTables: with `auto` and `tablets`, the plan says for each table.
     #[serde(default)]
     pub method: Method,
+    /// Whether batches are bound to nodes, as in [`RestoreRequest::one_to_one`].
+    #[serde(default)]
+    pub one_to_one: bool,
+    /// Whether to say only what would be planned, or what is in the way.
+    #[serde(default)]
+    pub dry: bool,
 }
 
 /// A datacenter and how many of its nodes can work.
@@ -863,6 +877,9 @@ pub struct PrepareSchema {
     pub request: RestoreRequest,
     /// The tables that rows come into, by the cluster's names, and what the backup has of each.
     pub tables: Vec<TableSize>,
+    /// Those of them whose replicas get what replicas had, and not every row of every copy.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub as_stored: Vec<TableRef>,
     /// The cluster's datacenters.
     pub dcs: Vec<String>,
     /// The cluster's nodes.
@@ -942,6 +959,9 @@ pub struct LoadBatch {
     pub origin: RunId,
     /// The datacenter whose nodes may take it.
     pub dc: String,
+    /// The node that has to take it, where not any may.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<NodeId>,
     /// Where the plan lies.
     pub location: Location,
     /// The batch's number in the plan, from 0.

@@ -90,6 +90,26 @@ impl NativeUpload {
     }
 }
 
+/// The first release whose cluster brings back tables by tablets.
+const TABLETS: (u32, u32) = (2026, 3);
+
+impl NativeUpload {
+    /// Whether the node's cluster can bring back a table as a whole.
+    ///
+    /// # Errors
+    /// Why not, for a person.
+    pub fn tablets(&self) -> Result<(), String> {
+        let (year, number) = TABLETS;
+        match release(&self.scylla_version) {
+            Some(release) if release >= TABLETS => Ok(()),
+            Some(_) | None => Err(format!(
+                "ScyllaDB {} is older than {year}.{number}, the first that can",
+                self.scylla_version
+            )),
+        }
+    }
+}
+
 /// Year and number of a release.
 fn release(version: &str) -> Option<(u32, u32)> {
     let mut parts = version.split(['.', '-', '~']);
@@ -117,6 +137,7 @@ impl Method {
             Self::Agent => "agent",
             Self::Native => "native",
             Self::Rclone => "rclone",
+            Self::Tablets => "tablets",
             Self::Auto => "auto",
         }
     }

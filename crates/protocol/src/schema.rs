@@ -400,6 +400,8 @@ pub fn jobs() -> Vec<Job> {
             drill: false,
             dc_mapping: vec![],
             method: Method::Auto,
+            one_to_one: false,
+            dry: false,
         }),
         Job::PrepareSchema(PrepareSchema {
             cluster,
@@ -408,6 +410,7 @@ pub fn jobs() -> Vec<Job> {
             node,
             request: restore(),
             tables: vec![TableSize::new(users(), 1 << 33)],
+            as_stored: vec![],
             dcs: vec!["dc1".into()],
             nodes: vec![node],
             dry: false,
@@ -440,6 +443,7 @@ pub fn jobs() -> Vec<Job> {
             run,
             origin,
             dc: "dc1".into(),
+            node: Some(node),
             location: location(),
             batch: 3,
             task: Some(task()),
@@ -568,6 +572,7 @@ pub fn events() -> Vec<Event> {
         Fact::RestorePlanned(RestorePlanned {
             dcs: vec![DcBatches {
                 dc: "dc1".into(),
+                node: Some(node()),
                 first: 0,
                 count: 12,
             }],

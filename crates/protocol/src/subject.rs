@@ -1,14 +1,14 @@
 //! Subjects: where each message goes.
 //!
 //! * `thetis.job.<kind>.<cluster>.<target>.<run>.<part>`, the target being a node's host id, or
-//!   `dc-<datacenter>` for a batch, or `scheduler` for a request. A job has one subject and the
+//!   `dc-<datacenter>` for a batch that is bound to none, or `scheduler` for a request. A job has one subject and the
 //!   stream holds one message a subject, so a job can wait in the queue only once, however often it
 //!   is published.
 //! * `thetis.event.<kind>.<cluster>.<run>`.
 //! * `thetis.command.<cluster>.<kind>`, the cluster by id or name.
 //! * `thetis.audit.<cluster>`.
 
-use crate::{ClusterId, Event, Job, NodeId, RunId};
+use crate::{ClusterId, Event, Job, LoadBatch, NodeId, RunId};
 
 /// All jobs.
 pub const JOBS: &str = "thetis.job.>";
@@ -41,7 +41,7 @@ pub fn of_job(job: &Job) -> String {
     let (cluster, run) = job.owner();
     let target = match job {
         Job::Request(_) => "scheduler".to_owned(),
-        Job::LoadBatch(job) => dc_token(&job.dc),
+        Job::LoadBatch(LoadBatch { node: None, dc, .. }) => dc_token(dc),
         Job::Inspect(_)
         | Job::Ping(_)
         | Job::SetBalancing(_)
@@ -59,6 +59,7 @@ pub fn of_job(job: &Job) -> String {
         | Job::ProveRestore(_)
         | Job::SettleSchema(_)
         | Job::PrepareNode(_)
+        | Job::LoadBatch(_)
         | Job::PutBack(_) => job.node().map(|node| node.to_string()).unwrap_or_default(),
     };
     format!(

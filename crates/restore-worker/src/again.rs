@@ -48,7 +48,7 @@ impl Failed {
 }
 
 impl RestoreWorker {
-    /// Leaves a batch whose last attempt failed here to another node, once for each failure.
+    /// Leaves a batch whose last attempt failed here to another node that may take it, once for each failure.
     pub(crate) async fn leave_to_others(
         &self,
         job: &LoadBatch,
@@ -58,7 +58,8 @@ impl RestoreWorker {
             return Ok(());
         };
         let others = |other: &Presence| {
-            other.worker == WorkerKind::Restore
+            job.node.is_none()
+                && other.worker == WorkerKind::Restore
                 && other.node != self.id
                 && (&*other.dc, &*other.cluster_name) == (&*job.dc, &*self.cluster_name)
         };
@@ -82,6 +83,7 @@ mod tests {
             run: RunId::generate(),
             origin: RunId(uuid()),
             dc: "dc1".into(),
+            node: None,
             location: "s3:backups".parse().unwrap(),
             batch,
             task: None,

@@ -5,6 +5,7 @@ use std::{path::Path, time::Instant};
 use catalog::{Batch, BatchReceipt, Document as _, key::OwnKey};
 use protocol::{BatchLoaded, Control, Fact, LoadBatch, Location, RunId};
 use queue::{Bucket, Context as JobContext};
+use scylla::LoadOptions;
 use service::telling;
 use store::Store;
 use tracing::{info, warn};
@@ -71,9 +72,7 @@ impl RestoreWorker {
         let work = Box::pin(async {
             match &way {
                 Way::Own => self.bring(batch, &names, &place.dir, job, ctx).await,
-                Way::Native { endpoint } => {
-                    self.bring_natively(batch, endpoint, &place.dir, ctx).await
-                }
+                Way::Native(order) => self.bring_natively(batch, order, &place.dir, ctx).await,
             }
         });
         let loaded = telling(&self.queue, job.run, &part, &ctx.alive, &self.pacer, work).await?;
@@ -175,7 +174,7 @@ impl RestoreWorker {
                 }
             }
             // Nothing of it gets to the disk before it is loaded.
-            Way::Native { .. } => {}
+            Way::Native(_) => {}
         }
         order
     }
@@ -196,6 +195,10 @@ impl RestoreWorker {
             table: &batch.table,
             dir,
             names,
+            options: match batch.to {
+                Some(_) => LoadOptions::Own,
+                None => LoadOptions::Stream,
+            },
             batch: Marked {
                 origin: job.origin,
                 location: job.location.clone(),

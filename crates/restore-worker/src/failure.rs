@@ -82,6 +82,25 @@ pub(crate) enum Failure {
     Task { table: TableRef, words: String },
     #[error("this node cannot restore batches by method `native`: {reason}")]
     NoEndpoint { reason: String },
+    #[error(
+        "this node owns less of keyspace {keyspace} than node {source_node} of the backup did: not the tokens from {start} to {end}. Rows of them would be lost, so nothing was loaded; replication of the keyspace, or its racks, differ. Leave `one_to_one` out"
+    )]
+    NotOwner {
+        keyspace: String,
+        source_node: protocol::NodeId,
+        start: i64,
+        end: i64,
+    },
+    #[error(
+        "ScyllaDB says that it has restored {table} by tablets, but has {found} bytes of it on this node and not {expected}: it passes over what it has restored of the same snapshot in the last three days. Restore the table again, by another method"
+    )]
+    PassedOver {
+        table: TableRef,
+        found: u64,
+        expected: u64,
+    },
+    #[error("the restore's plan does not say whose place this node takes")]
+    NoTwin,
     #[error("ScyllaDB has forgotten the restore of batch {batch} {tries} times, as at a restart")]
     Lost { batch: u32, tries: u32 },
     #[error("{why}; left to other nodes of the datacenter")]
@@ -149,6 +168,9 @@ impl Failure {
             | Self::Unreadable { .. }
             | Self::NoDrill { .. }
             | Self::HoldsRows { .. }
+            | Self::NotOwner { .. }
+            | Self::NoTwin
+            | Self::PassedOver { .. }
             | Self::NoLocation
             | Self::Nothing { .. }
             | Self::NoTable { .. }

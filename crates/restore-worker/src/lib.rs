@@ -28,6 +28,7 @@ mod plan;
 mod prepare;
 mod room;
 mod schema;
+mod spread;
 mod staging;
 
 use std::{sync::Arc, time::Duration};
@@ -88,17 +89,26 @@ pub async fn run(ctx: Context) -> Result<(), Error> {
             .into(),
         slots: 1,
     };
+    let own_batches = Consumer {
+        name: format!("restore-batches-{}", beside.id()),
+        filters: vec![subject::for_node("load_batch", beside.id())],
+        slots: ctx.config.restore.slots,
+    };
     let presence = || Presence {
         native: worker.natively.told(),
         ..Presence::clone(&beside.presence)
     };
     worker.natively.first_look().await;
     let adviser = Arc::new(Adviser(Arc::clone(&worker)));
-    let (announced, worked, shared, answered, (), ()) = tokio::join!(
+    let questions = ["prepare_schema", "plan_restore"];
+    let (announced, worked, bound_batches, shared, answered, (), ()) = tokio::join!(
         beside.queue.announce(presence, ctx.stop.clone()),
         beside
             .queue
             .work(bound, Arc::clone(&worker), ctx.stop.clone()),
+        beside
+            .queue
+            .work(own_batches, Arc::clone(&worker), ctx.stop.clone()),
         take_batches(
             &beside,
             Arc::clone(&worker),
@@ -107,12 +117,13 @@ pub async fn run(ctx: Context) -> Result<(), Error> {
         ),
         beside
             .queue
-            .answer(&["prepare_schema"], beside.id(), adviser, ctx.stop.clone()),
+            .answer(&questions, beside.id(), adviser, ctx.stop.clone()),
         pacer.follow(&ctx.stop),
         worker.natively.look_on(&ctx.stop),
     );
     announced
         .and(worked)
+        .and(bound_batches)
         .and(shared)
         .and(answered)
         .map_err(|e| Error::new("working for the queue", e))
@@ -182,15 +193,18 @@ struct Adviser(Arc<RestoreWorker>);
 
 impl Handler for Adviser {
     async fn handle(&self, job: Job, ctx: JobContext) -> Result<Option<Fact>, JobError> {
-        let kind = job.kind();
-        let told = if let Job::PrepareSchema(job) = job
+        let told = if let Job::PrepareSchema(job) = &job
             && job.dry
         {
-            Box::pin(self.0.prepare_schema(job, &ctx)).await.map(Some)
+            Box::pin(self.0.prepare_schema(job.clone(), &ctx)).await
+        } else if let Job::PlanRestore(job) = &job
+            && job.dry
+        {
+            Box::pin(self.0.plan(job.clone(), &ctx)).await
         } else {
-            Err(Failure::NotMine { kind })
+            Err(Failure::NotMine { kind: job.kind() })
         };
-        told.map_err(|failure| failure.verdict())
+        told.map(Some).map_err(|failure| failure.verdict())
     }
 
     fn node(&self) -> Option<NodeId> {

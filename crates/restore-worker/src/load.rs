@@ -11,6 +11,7 @@ use catalog::sstable;
 use protocol::{BatchLoaded, RunId, TableRef};
 use queue::Context as JobContext;
 use scylla::LoadOptions;
+use service::Chain;
 use tokio::sync::MutexGuard;
 use tracing::{info, warn};
 
@@ -34,6 +35,7 @@ pub(crate) struct Ready<'a> {
     pub(crate) table: &'a TableRef,
     pub(crate) dir: &'a Path,
     pub(crate) names: &'a [String],
+    pub(crate) options: LoadOptions,
     pub(crate) batch: Marked,
 }
 
@@ -57,7 +59,7 @@ impl RestoreWorker {
         self.finish_earlier(staging, table, &upload, ctx).await?;
         let began = Instant::now();
         let mark = move_in(staging, &ready, &upload)?;
-        match self.refresh(table, &upload, ctx).await {
+        match self.refresh(table, &upload, ready.options, ctx).await {
             Ok(()) => staging.clear_mark(table)?,
             Err(
                 failure @ Failure::Node(
@@ -120,9 +122,30 @@ impl RestoreWorker {
     }
 
     async fn upload_dir(&self, table: &TableRef) -> Result<PathBuf, Failure> {
-        let (data_dir, table) = (self.data_dir.clone(), table.clone());
-        let found = tokio::task::spawn_blocking(move || data_dir.upload_dir(&table)).await;
-        Ok(found.expect("looking at files does not panic")?)
+        let (data_dir, of) = (self.data_dir.clone(), table.clone());
+        let found = tokio::task::spawn_blocking(move || data_dir.upload_dirs(&of)).await;
+        let mut dirs = found.expect("looking at files does not panic")?;
+        if dirs.len() > 1 {
+            match self.table_id(table).await {
+                Ok(id) => dirs.retain(|dir| Some(dir.version.0) == id),
+                // Files that are put elsewhere stay there, and that is told.
+                Err(error) => {
+                    warn!(%table, error = %Chain(&error), "which of several directories is the table's is not known; taking the newest");
+                }
+            }
+        }
+        dirs.pop().map(|dir| dir.path).ok_or_else(|| {
+            let cause = scylla::Error::NoTableDir {
+                table: table.to_string(),
+                data_dir: self.data_dir.path().to_owned(),
+            };
+            cause.into()
+        })
+    }
+
+    async fn table_id(&self, table: &TableRef) -> Result<Option<u128>, scylla::CqlError> {
+        let session = self.login.session(&self.node).await?;
+        session.table_id(&table.keyspace, &table.table).await
     }
 
     /// Loads what a worker that died had moved in, and proves its batch; or takes it back if that was not
@@ -157,7 +180,9 @@ impl RestoreWorker {
                 return Err(alien(first));
             }
             info!(%table, files = there.len(), "loading what an earlier worker had left");
-            self.refresh(table, upload, ctx).await?;
+            // Right for whatever was moved in.
+            self.refresh(table, upload, LoadOptions::Stream, ctx)
+                .await?;
         }
         if let Some(batch) = mark.batch {
             self.prove_earlier(staging, batch, began).await?;
@@ -189,12 +214,13 @@ impl RestoreWorker {
         &self,
         table: &TableRef,
         upload: &Path,
+        options: LoadOptions,
         ctx: &JobContext,
     ) -> Result<(), Failure> {
         let mut told = false;
         loop {
             // The node tells nothing meanwhile.
-            let load = self.node.load(table, LoadOptions::Stream);
+            let load = self.node.load(table, options);
             match alive(ctx, load).await {
                 Ok(()) => break,
                 Err(scylla::Error::AlreadyLoading) => {
@@ -375,6 +401,7 @@ mod tests {
                 table: &self.table,
                 dir: &self.dir(),
                 names: &["me-1-big".to_owned()],
+                options: LoadOptions::Stream,
                 batch: self.batch.clone(),
             };
             move_in(&self.staging, &ready, &self.upload())

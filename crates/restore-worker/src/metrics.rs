@@ -31,7 +31,7 @@ impl Metrics {
             Unit::Bytes,
             metrics.received.clone(),
         );
-        for method in [Method::Agent, Method::Native] {
+        for method in [Method::Agent, Method::Native, Method::Tablets] {
             let by = By {
                 method: method.as_str(),
             };

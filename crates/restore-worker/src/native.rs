@@ -18,10 +18,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use catalog::{Batch, sstable};
+use catalog::{Batch, restore::Lists, sstable};
 use protocol::{BatchLoaded, LoadBatch, Location, Method};
 use queue::Context as JobContext;
-use scylla::{NativeRestore, Scope, Task, TaskState};
+use scylla::{NativeRestore, Scope, TabletsRestore, Task, TaskState};
 use service::Chain;
 use tokio::time::timeout;
 use tracing::{debug, info, warn};
@@ -30,6 +30,7 @@ use uuid::Uuid;
 use crate::{
     RestoreWorker,
     batch::{millis, of},
+    download::alive,
     failure::Failure,
     staging::Staging,
 };
@@ -58,15 +59,24 @@ const ASKED: &str = "asked";
 pub(crate) enum Way {
     /// Thetis' own engine.
     Own,
-    /// ScyllaDB itself, from the store that it knows by this name.
-    Native { endpoint: String },
+    /// ScyllaDB itself.
+    Native(Order),
+}
+
+/// What ScyllaDB is asked for.
+pub(crate) enum Order {
+    /// SSTables, of the node.
+    SsTables(NativeRestore),
+    /// A table, of the cluster.
+    Table(TabletsRestore),
 }
 
 impl Way {
     pub(crate) fn method(&self) -> Method {
         match self {
             Self::Own => Method::Agent,
-            Self::Native { .. } => Method::Native,
+            Self::Native(Order::SsTables(_)) => Method::Native,
+            Self::Native(Order::Table(_)) => Method::Tablets,
         }
     }
 }
@@ -88,7 +98,8 @@ impl RestoreWorker {
         };
         let auto = match batch.method {
             Method::Agent | Method::Rclone => return Ok(Way::Own),
-            Method::Native => false,
+            // A whole table may be too much for one node's disk.
+            Method::Native | Method::Tablets => false,
             Method::Auto => true,
         };
         if auto && ctx.attempt > ATTEMPTS {
@@ -99,29 +110,41 @@ impl RestoreWorker {
             Err(cause) if auto => return own(&Chain(&cause).to_string()),
             Err(cause) => return Err(cause.into()),
         };
-        match found.endpoint(batch.location.provider) {
-            Ok(endpoint) => Ok(Way::Native {
-                endpoint: endpoint.to_owned(),
-            }),
-            Err(reason) if auto => own(&reason),
-            Err(reason) => Err(Failure::NoEndpoint { reason }),
+        let endpoint = match found.endpoint(batch.location.provider) {
+            Ok(endpoint) => endpoint,
+            Err(reason) if auto => return own(&reason),
+            Err(reason) => return Err(Failure::NoEndpoint { reason }),
+        };
+        let Some(lists) = &batch.lists else {
+            return Ok(Way::Native(Order::SsTables(of_sstables(batch, endpoint))));
+        };
+        let unfit = match ctx.attempt > ATTEMPTS {
+            true => Some("it was asked for at two attempts and did not get done".to_owned()),
+            false => self.unspread(&batch.table, &batch.dc).await?,
+        };
+        if let Some(reason) = unfit {
+            info!(batch = batch.batch, table = %batch.table, reason, "going on without tablets");
+            return Ok(Way::Native(Order::SsTables(of_sstables(batch, endpoint))));
         }
+        Ok(Way::Native(Order::Table(of_table(batch, lists, endpoint))))
     }
 
     /// Has ScyllaDB load the batch from the bucket, or waits until it has, if it is at it.
     pub(crate) async fn bring_natively(
         &self,
         batch: &Batch,
-        endpoint: &str,
+        order: &Order,
         dir: &Path,
         ctx: &JobContext,
     ) -> Result<BatchLoaded, Failure> {
         let began = Instant::now();
-        let order = order(batch, endpoint);
         for _ in 0..TRIES {
             let id = match note(dir, TASK)? {
                 Some(id) => id,
-                None => self.ask(&order, dir, ctx).await?,
+                None => match order {
+                    Order::SsTables(order) => self.ask(order, dir, ctx).await?,
+                    Order::Table(order) => self.ask_for_table(order, dir, ctx).await?,
+                },
             };
             debug!(batch = batch.batch, table = %batch.table, task = %id, "ScyllaDB restores");
             let end = self.follow(id, batch, ctx).await;
@@ -130,6 +153,9 @@ impl RestoreWorker {
             }
             match end? {
                 End::Done => {
+                    if let Order::Table(_) = order {
+                        self.check_taken_over(batch, ctx).await?;
+                    }
                     return Ok(BatchLoaded {
                         load_ms: millis(began),
                         ..of(batch)
@@ -162,10 +188,22 @@ impl RestoreWorker {
         }
         fs::write(&asked, "").map_err(Failure::file("write", &asked))?;
         let id = self.node.native_restore(order).await?;
-        let (path, fresh) = (dir.join(TASK), dir.join("task.new"));
-        fs::write(&fresh, id.to_string()).map_err(Failure::file("write", &fresh))?;
-        fs::rename(&fresh, &path).map_err(Failure::file("write", &path))?;
+        set_note(dir, TASK, id)?;
         forget(dir, ASKED)?;
+        Ok(id)
+    }
+
+    /// Asks the cluster for a table. Who asks for one that it is at joins it, so no note is needed.
+    async fn ask_for_table(
+        &self,
+        order: &TabletsRestore,
+        dir: &Path,
+        ctx: &JobContext,
+    ) -> Result<Uuid, Failure> {
+        // Else the cluster would wait for its balancer for ever.
+        self.node.set_balancing(true).await?;
+        let id = alive(ctx, self.node.tablets_restore(order)).await?;
+        set_note(dir, TASK, id)?;
         Ok(id)
     }
 
@@ -258,9 +296,24 @@ impl RestoreWorker {
     }
 }
 
-/// What the node is asked for: each row to all its replicas, wherever they are. So nothing depends on
-/// which node takes which batch, and no repair has to follow.
-fn order(batch: &Batch, endpoint: &str) -> NativeRestore {
+/// The cluster takes over the table's SSTables as they are, each replica those of its rack.
+fn of_table(batch: &Batch, lists: &Lists, endpoint: &str) -> TabletsRestore {
+    let keys: Vec<&str> = lists.keys.iter().map(String::as_str).collect();
+    let prefix = folder(&keys);
+    TabletsRestore {
+        endpoint: endpoint.to_owned(),
+        bucket: batch.location.bucket.clone(),
+        prefix: batch.location.key(prefix),
+        dc: batch.dc.clone(),
+        table: batch.table.clone(),
+        snapshot: lists.snapshot.to_string(),
+        manifests: keys.iter().map(|key| below(key, prefix)).collect(),
+    }
+}
+
+/// Each row goes to all its replicas, wherever they are. So nothing depends on which node takes which
+/// batch, and no repair has to follow.
+fn of_sstables(batch: &Batch, endpoint: &str) -> NativeRestore {
     let toc = |at: usize| {
         let sstable = &batch.sstables[at];
         let name = format!("{}-{}", sstable.name, sstable::TOC);
@@ -269,7 +322,6 @@ fn order(batch: &Batch, endpoint: &str) -> NativeRestore {
     };
     let keys: Vec<&str> = (0..batch.sstables.len()).filter_map(toc).collect();
     let prefix = folder(&keys);
-    let below = |key: &&str| key[prefix.len()..].trim_start_matches('/').to_owned();
     let Location { bucket, .. } = &batch.location;
     NativeRestore {
         endpoint: endpoint.to_owned(),
@@ -278,8 +330,12 @@ fn order(batch: &Batch, endpoint: &str) -> NativeRestore {
         table: batch.table.clone(),
         scope: Scope::All,
         primary_replica_only: false,
-        tocs: keys.iter().map(below).collect(),
+        tocs: keys.iter().map(|key| below(key, prefix)).collect(),
     }
+}
+
+fn below(key: &str, prefix: &str) -> String {
+    key[prefix.len()..].trim_start_matches('/').to_owned()
 }
 
 /// The folder that all keys lie in, without slash at its end.
@@ -305,6 +361,12 @@ fn note(dir: &Path, name: &str) -> Result<Option<Uuid>, Failure> {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(e) => Err(Failure::file("read", path)(e)),
     }
+}
+
+fn set_note(dir: &Path, name: &str, id: Uuid) -> Result<(), Failure> {
+    let (path, fresh) = (dir.join(name), dir.join("task.new"));
+    fs::write(&fresh, id.to_string()).map_err(Failure::file("write", &fresh))?;
+    fs::rename(&fresh, &path).map_err(Failure::file("write", &path))
 }
 
 fn forget(dir: &Path, name: &str) -> Result<(), Failure> {
@@ -398,6 +460,8 @@ mod tests {
                 table: "users".into(),
             },
             method: Method::Native,
+            lists: None,
+            to: None,
             ids: IdKind::Uuid,
             node: None,
             sstables: keys.iter().map(sstable).collect(),
@@ -427,7 +491,7 @@ mod tests {
                 vec!["mt-1-big-TOC.txt", "mt-2-big-TOC.txt", "mt-11-big-TOC.txt"],
             ),
         ] {
-            let order = order(&batch(&keys), "http://store");
+            let order = of_sstables(&batch(&keys), "http://store");
             assert_eq!(
                 (&*order.prefix, order.tocs),
                 (prefix, tocs.iter().map(|&toc| toc.to_owned()).collect())
@@ -437,6 +501,18 @@ mod tests {
         }
         assert_eq!(folder(&["mt-1-big-TOC.txt", "mt-2-big-TOC.txt"]), "");
         assert_eq!(folder(&[]), "");
+    }
+
+    #[test]
+    fn a_table_is_asked_for_by_its_lists() {
+        let lists = Lists {
+            snapshot: "sm_20260131235959UTC".parse().unwrap(),
+            keys: vec!["a/n1/t/tag_x.json".into(), "a/n2/t/tag_y.json".into()],
+        };
+        let order = of_table(&batch(&[]), &lists, "http://store");
+        assert_eq!((&*order.prefix, &*order.dc), ("below/a", "dc1"));
+        assert_eq!(order.manifests, ["n1/t/tag_x.json", "n2/t/tag_y.json"]);
+        assert_eq!(order.snapshot, "sm_20260131235959UTC");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use catalog::{
     Batch, Document as _, Filter, Manifest, RestorePlan,
     key::{self, ManifestKey, OwnKey},
-    restore::{Sourced, batch_methods, batches, choose, collect, methods},
+    restore::{Carrier, Fit, Origin, Places, Sourced, batches, carriers, choose, collect, methods},
 };
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use protocol::{
@@ -17,13 +17,14 @@ use queue::{Bucket, Context as JobContext};
 use store::Store;
 use tracing::info;
 
-use crate::{RestoreWorker, failure::Failure};
+use crate::{RestoreWorker, failure::Failure, spread::unfit};
 
 /// Small objects written at once.
-const REQUESTS: usize = 16;
+pub(crate) const REQUESTS: usize = 16;
 
 impl RestoreWorker {
-    /// Writes the plan: batches, and last the plan itself. A plan that is there is kept.
+    /// Writes the plan: batches, and last the plan itself. A plan that is there is kept. Of a dry one it
+    /// only tells.
     pub(crate) async fn plan(&self, job: PlanRestore, ctx: &JobContext) -> Result<Fact, Failure> {
         let first = job.location.first().ok_or(Failure::NoLocation)?;
         let store = self.open(first).await?;
@@ -36,22 +37,33 @@ impl RestoreWorker {
             })?;
             return Ok(Fact::RestorePlanned(plan.totals));
         }
-        let (source, mut sstables) = self.find(&job, ctx).await?;
-        adapt(&mut sstables, &job);
+        let (source, mut origins, mut sstables) = self.find(&job, ctx).await?;
+        adapt(&mut origins, &mut sstables, &job);
         if !job.schema {
             self.check_tables(&sstables).await?;
         }
-        let told = self.methods(&job, &sstables).await?;
+        let twins = match job.one_to_one {
+            true => self.twins(&origins, &sstables).await?,
+            false => Vec::new(),
+        };
+        let (told, carriers) = self.methods(&job, &origins, &sstables, ctx).await?;
         let shards = self.node.shards().await?;
-        let ways = batch_methods(&told, job.method);
-        let (batches, mut totals) = batches(sstables, &job.dcs, shards, &ways)?;
+        let places = match job.one_to_one {
+            true => Places::Twins(&twins),
+            false => Places::Dcs(&job.dcs),
+        };
+        let (batches, mut totals) = batches(sstables, places, shards, &carriers)?;
         totals.methods = told;
+        if job.dry {
+            return Ok(Fact::RestorePlanned(totals));
+        }
         write(&store, &job, &batches, ctx).await?;
         let plan = RestorePlan {
             origin: job.origin,
             source,
             tag: job.tag.clone(),
             totals,
+            twins,
         };
         put(&store, plan_key, plan.to_json()).await?;
         let RestorePlanned {
@@ -72,7 +84,7 @@ impl RestoreWorker {
         &self,
         job: &PlanRestore,
         ctx: &JobContext,
-    ) -> Result<(protocol::ClusterId, Vec<Sourced>), Failure> {
+    ) -> Result<(protocol::ClusterId, Vec<Origin>, Vec<Sourced>), Failure> {
         let filter = Filter::new(&job.keyspace)?;
         let mut found: BTreeMap<ManifestKey, &Location> = BTreeMap::new();
         for location in &job.location {
@@ -87,12 +99,14 @@ impl RestoreWorker {
             );
         }
         let chosen = choose(found.keys().cloned(), &job.tag, job.source_cluster)?;
-        let mut sstables = Vec::new();
+        let (mut origins, mut sstables) = (Vec::new(), Vec::new());
         let mut source = job.cluster;
         for manifest_key in chosen {
             let location = found[&manifest_key];
             source = manifest_key.owner.cluster;
-            sstables.extend(self.of_node(location, &manifest_key, &filter, ctx).await?);
+            let (origin, found) = self.of_node(location, &manifest_key, &filter, ctx).await?;
+            origins.push(origin);
+            sstables.extend(found);
         }
         if sstables.is_empty() {
             return Err(Failure::Nothing {
@@ -100,7 +114,7 @@ impl RestoreWorker {
                 globs: job.keyspace.clone(),
             });
         }
-        Ok((source, sstables))
+        Ok((source, origins, sstables))
     }
 
     async fn of_node(
@@ -109,7 +123,7 @@ impl RestoreWorker {
         manifest_key: &ManifestKey,
         filter: &Filter,
         ctx: &JobContext,
-    ) -> Result<Vec<Sourced>, Failure> {
+    ) -> Result<(Origin, Vec<Sourced>), Failure> {
         let store = self.open(location).await?;
         let text = manifest_key.to_string();
         let body = store
@@ -118,21 +132,34 @@ impl RestoreWorker {
             .map_err(Failure::store(format!("read `{text}`")))?;
         let manifest = Manifest::read(&body[..], manifest_key)?;
         let objects = list(&store, &manifest_key.owner.components(), ctx).await?;
-        Ok(collect(&manifest, location, filter, &objects)?)
+        let origin = Origin::new(&manifest, location, filter)?;
+        Ok((origin, collect(&manifest, location, filter, &objects)?))
     }
 
     /// Who brings which table; refuses `native` where it is not possible, before anything is touched.
     async fn methods(
         &self,
         job: &PlanRestore,
+        origins: &[Origin],
         sstables: &[Sourced],
-    ) -> Result<Vec<TableMethod>, Failure> {
-        let refused = match job.method {
-            Method::Agent | Method::Rclone => return Ok(Vec::new()),
-            Method::Native | Method::Auto => self.unable(job).await?,
+        ctx: &JobContext,
+    ) -> Result<(Vec<TableMethod>, BTreeMap<TableRef, Carrier>), Failure> {
+        let (stores, fit) = match job.method {
+            Method::Agent | Method::Rclone => return Ok((Vec::new(), BTreeMap::new())),
+            Method::Native | Method::Auto => (self.unable(job).await?, Fit::new()),
+            Method::Tablets => {
+                let stores = self.unable(job).await?;
+                let fit = match stores.by_tablets() {
+                    Ok(()) => self.fit(job, origins, sstables, ctx).await?,
+                    Err(why) => unfit(origins, &why),
+                };
+                (stores, fit)
+            }
         };
-        let able = |location: &Location| refused.able(location.provider);
-        Ok(methods(sstables, job.method, &able)?)
+        let able = |location: &Location| stores.able(location.provider);
+        let told = methods(sstables, job.method, &able, &fit)?;
+        let carriers = carriers(&told, job.method, &fit);
+        Ok((told, carriers))
     }
 
     /// What the nodes that may take batches can do by themselves, as the workers beside them say.
@@ -158,7 +185,7 @@ impl RestoreWorker {
         workers.retain(takes);
         Ok(Stores {
             workers,
-            auto: job.method == Method::Auto,
+            auto: job.method != Method::Native,
         })
     }
 
@@ -188,15 +215,22 @@ impl RestoreWorker {
 }
 
 /// Gives tables and datacenters the names they have in this cluster.
-fn adapt(sstables: &mut [Sourced], job: &PlanRestore) {
+fn adapt(origins: &mut [Origin], sstables: &mut [Sourced], job: &PlanRestore) {
+    let name = |table: &TableRef| match job.drill {
+        true => TableRef {
+            keyspace: scratch(&table.keyspace),
+            table: table.table.clone(),
+        },
+        false => renamed(&job.rename, table),
+    };
+    for origin in origins {
+        let tablets = std::mem::take(&mut origin.tablets).into_iter();
+        origin.tablets = tablets
+            .map(|(table, lists)| (name(&table), lists))
+            .collect();
+    }
     for sstable in sstables {
-        sstable.table = match job.drill {
-            true => TableRef {
-                keyspace: scratch(&sstable.table.keyspace),
-                table: std::mem::take(&mut sstable.table.table),
-            },
-            false => renamed(&job.rename, &sstable.table),
-        };
+        sstable.table = name(&sstable.table);
         let mapped = job.dc_mapping.iter().find(|dc| dc.from == sstable.dc);
         if let Some(mapping) = mapped {
             sstable.dc.clone_from(&mapping.to);
@@ -212,6 +246,16 @@ struct Stores {
 }
 
 impl Stores {
+    /// Whether the cluster can bring back tables as a whole; or which nodes cannot, and why.
+    fn by_tablets(&self) -> Result<(), String> {
+        self.workers.iter().try_for_each(|worker| {
+            let native = worker.native.clone().unwrap_or_default();
+            native
+                .tablets()
+                .map_err(|why| format!("{}: {why}", worker.address))
+        })
+    }
+
     /// By which names, if all of them do; or who does not, and why.
     fn able(&self, provider: Provider) -> Result<String, String> {
         let (mut names, mut lacking) = (BTreeSet::new(), BTreeMap::<String, BTreeSet<&str>>::new());

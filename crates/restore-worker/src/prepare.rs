@@ -28,6 +28,7 @@ impl RestoreWorker {
             return Ok(Fact::NodePrepared(NodePrepared { compacting }));
         }
         let store = self.open(&job.location).await?;
+        self.check_owner(&store, job.origin).await?;
         let noted = self.undo(&store, job.origin).await?;
         let mut compacting: BTreeSet<TableRef> =
             noted.into_iter().flat_map(|undo| undo.compacting).collect();

@@ -2,6 +2,7 @@
 //!
 //! Every replica answers everything: what has to be decided is written down for the leader.
 
+mod advice;
 mod backups;
 mod clusters;
 mod commands;

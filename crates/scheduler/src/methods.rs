@@ -23,7 +23,7 @@ pub(crate) fn objection(
     let hint = match request.method {
         Method::Native => "Or use method `auto` or `agent`",
         Method::Rclone => "Or use method `agent`",
-        Method::Agent | Method::Auto => return None,
+        Method::Agent | Method::Auto | Method::Tablets => return None,
     };
     let mut lacking = BTreeMap::<String, Vec<&str>>::new();
     for (node, location) in chosen(request, cluster) {
@@ -116,7 +116,9 @@ fn uploaders(node: NodeId, workers: &[Presence]) -> impl Iterator<Item = &Presen
 fn able(method: Method, uploader: &Presence, location: &Location) -> Result<(), String> {
     match method {
         Method::Rclone => has_rclone(uploader, location),
-        Method::Agent | Method::Native | Method::Auto => endpoint(uploader, location).map(drop),
+        Method::Agent | Method::Native | Method::Auto | Method::Tablets => {
+            endpoint(uploader, location).map(drop)
+        }
     }
 }
 

@@ -181,8 +181,24 @@ impl Wish {
         }
         one_each(locations)?;
         if let Self::Backup(backup) = self {
+            if backup.method == Method::Tablets {
+                return Err(
+                    "method `tablets` is for restores: use `agent`, `native`, `auto` or `rclone`"
+                        .to_owned(),
+                );
+            }
             unlimited(backup)?;
             classed(backup)?;
+        }
+        if let Self::Restore(restore) = self {
+            fits_one_to_one(restore)?;
+            if restore.merge && restore.method == Method::Tablets {
+                return Err(
+                    "method `tablets` is for empty tables: ScyllaDB passes over what it has restored before. Use merge \
+                     with another method"
+                        .to_owned(),
+                );
+            }
         }
         Filter::new(keyspace).map_err(|e| format!("keyspace: {e}"))?;
         DcFilter::new(dc).map_err(|e| format!("dc: {e}"))?;
@@ -296,6 +312,7 @@ fn put_restore(put: &mut impl FnMut(&str, Value), restore: &RestoreRequest) {
     for (key, is) in [
         ("with_roles", restore.with_roles),
         ("merge", restore.merge),
+        ("one_to_one", restore.one_to_one),
         ("drill", restore.drill),
     ] {
         put(key, if is { json!(true) } else { Value::Null });
@@ -333,6 +350,25 @@ fn unlimited(backup: &BackupRequest) -> Result<(), String> {
             "transfers does not hold for what ScyllaDB uploads itself (method `native`): leave it out; \
              object_storage_connections_per_shard in scylla.yaml says how much a node sends at once"
                 .to_owned(),
+        );
+    }
+    Ok(())
+}
+
+/// Each node gets back what was its own, by the agent beside it and under the old names.
+fn fits_one_to_one(restore: &RestoreRequest) -> Result<(), String> {
+    if !restore.one_to_one {
+        return Ok(());
+    }
+    if restore.method != Method::Agent {
+        return Err(format!(
+            "one_to_one goes by method `agent`, not by `{}`: leave one of them out",
+            restore.method
+        ));
+    }
+    if restore.drill || !restore.rename.is_empty() || restore.what == Restored::Schema {
+        return Err(
+            "one_to_one brings rows back to where they were: leave out rename and drill, and restore rows".to_owned(),
         );
     }
     Ok(())
@@ -554,6 +590,7 @@ impl<'a> Reader<'a> {
             rename: self.rename()?,
             with_roles: self.flag("with_roles")?,
             merge: self.flag("merge")?,
+            one_to_one: self.flag("one_to_one")?,
             drill: self.flag("drill")?,
             undo: self.undo()?,
         };
@@ -908,12 +945,13 @@ impl<'a> Reader<'a> {
             None | Some("agent") => Ok(Method::Agent),
             Some("native") => Ok(Method::Native),
             Some("auto") => Ok(Method::Auto),
+            Some("tablets") => Ok(Method::Tablets),
             Some("rclone") => Err(ApiError::bad(
                 "rclone brings backups to the bucket and none back: what it stores lies there as every \
-                 backup does, so use `agent`, `native` or `auto`",
+                 backup does, so use `agent`, `native`, `tablets` or `auto`",
             )),
             Some(other) => Err(ApiError::bad(format!(
-                "there is no method `{other}`; use `agent`, `native` or `auto`"
+                "there is no method `{other}`; use `agent`, `native`, `tablets` or `auto`"
             ))),
         }
     }
@@ -947,6 +985,57 @@ mod tests {
             Value::Object(read(TaskKind::Restore, given.clone()).unwrap().properties()),
             given
         );
+    }
+
+    #[test]
+    fn what_lies_as_it_lay_is_not_changed_on_the_way() {
+        let read = |kind, more: Value| {
+            let mut all = json!({"location": ["s3:a"]});
+            let more = more.as_object().unwrap().clone();
+            all.as_object_mut().unwrap().extend(more);
+            read(kind, all).map(|wish| Value::Object(wish.properties()))
+        };
+        let restore = |more: Value| {
+            let mut all = json!({"snapshot_tag": "sm_20260131235959UTC"});
+            all.as_object_mut()
+                .unwrap()
+                .extend(more.as_object().unwrap().clone());
+            read(TaskKind::Restore, all)
+        };
+        let known = restore(json!({"one_to_one": true})).unwrap();
+        assert_eq!(
+            (&known["one_to_one"], &known["method"]),
+            (&json!(true), &json!("agent"))
+        );
+        let known = restore(json!({"method": "tablets"})).unwrap();
+        assert_eq!(known["method"], "tablets");
+        for (more, part) in [
+            (
+                json!({"one_to_one": true, "method": "native"}),
+                "not by `native`",
+            ),
+            (
+                json!({"one_to_one": true, "rename": ["a=b"]}),
+                "leave out rename",
+            ),
+            (
+                json!({"one_to_one": true, "drill": true}),
+                "leave out rename and drill",
+            ),
+            (
+                json!({"one_to_one": true, "restore_schema": true}),
+                "restore rows",
+            ),
+            (
+                json!({"method": "tablets", "merge": true}),
+                "for empty tables",
+            ),
+        ] {
+            let said = restore(more).unwrap_err();
+            assert!(said.contains(part), "{said}");
+        }
+        let said = read(TaskKind::Backup, json!({"method": "tablets"})).unwrap_err();
+        assert!(said.contains("there is no method `tablets`"), "{said}");
     }
 
     #[test]
@@ -1134,7 +1223,10 @@ mod tests {
         assert!(said.contains("stream_io_throughput"), "{said}");
         let rclone = json!({"location": ["s3:a"], "snapshot_tag": "sm_20260131235959UTC", "method": "rclone"});
         let said = read(TaskKind::Restore, rclone).unwrap_err();
-        assert!(said.contains("use `agent`, `native` or `auto`"), "{said}");
+        assert!(
+            said.contains("use `agent`, `native`, `tablets` or `auto`"),
+            "{said}"
+        );
         let said = read(TaskKind::Restore, json!({"location": ["s3:a"]})).unwrap_err();
         assert!(said.contains("`snapshot_tag` is missing"), "{said}");
         let said = read(

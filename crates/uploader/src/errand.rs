@@ -140,7 +140,10 @@ impl Uploader {
         let (mut share, endpoint) = match job.method {
             Method::Agent => (Share::own(chunk), String::new()),
             Method::Rclone => (self.rclone.share(job, chunk), String::new()),
-            Method::Native | Method::Auto => self.native.share(job, chunk, ctx.attempt).await?,
+            // None asks for `tablets` here; ScyllaDB is what it means.
+            Method::Native | Method::Auto | Method::Tablets => {
+                self.native.share(job, chunk, ctx.attempt).await?
+            }
         };
         let leave = ctx.stop.child_token();
         let errand = Errand {
@@ -163,7 +166,7 @@ impl Uploader {
             match job.method {
                 _ if share.parts.is_empty() => Outcome::default(),
                 Method::Rclone => self.rclone.store(&errand, &share.parts).await,
-                Method::Agent | Method::Native | Method::Auto => {
+                Method::Agent | Method::Native | Method::Auto | Method::Tablets => {
                     self.native.store(&errand, &endpoint, &share.parts).await
                 }
             }

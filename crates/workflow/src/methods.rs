@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use protocol::{Method, TableMethod};
+use protocol::{Method, TableMethod, TableRef};
 use serde::{Deserialize, Serialize};
 
 use crate::report::Table;
@@ -23,6 +23,22 @@ pub(crate) struct Methods {
 impl Methods {
     pub(crate) fn is_empty(&self) -> bool {
         self.tables.is_empty()
+    }
+
+    /// The tables that were told to be moved by `method`.
+    pub(crate) fn tables(&self, method: Method) -> Vec<TableRef> {
+        let mut found = Vec::new();
+        for (keyspace, tables) in &self.tables {
+            let by = |told: &&(Method, usize)| told.0 == method;
+            let moved = tables
+                .iter()
+                .filter(|(_, told)| told.iter().any(|told| by(&told)));
+            found.extend(moved.map(|(table, _)| TableRef {
+                keyspace: keyspace.clone(),
+                table: table.clone(),
+            }));
+        }
+        found
     }
 
     /// Tables of which something was told.

@@ -21,7 +21,7 @@ mod report;
 
 use std::collections::BTreeMap;
 
-use protocol::{Job, Location, NodeId, PutBack, RestoreProven, RunId};
+use protocol::{Job, Location, Method, NodeId, PutBack, RestoreProven, RunId};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -99,14 +99,25 @@ struct Host {
     load_ms: u64,
 }
 
-/// A datacenter's batches.
+/// The batches of a datacenter, or of one node of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Share {
     dc: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    node: Option<NodeId>,
     first: u32,
     end: u32,
     /// When the last of them was loaded, on the run's clock.
     since_ms: u64,
+}
+
+impl Share {
+    fn who(&self) -> Who {
+        match self.node {
+            Some(node) => Who::Node(node),
+            None => Who::Dc(self.dc.clone()),
+        }
+    }
 }
 
 impl Restore {
@@ -234,10 +245,19 @@ impl Restore {
         ));
     }
 
-    /// The batches of a datacenter that are not loaded.
-    fn missing<'a>(&'a self, dc: &'a str) -> impl Iterator<Item = u32> + 'a {
-        let shares = self.shares.iter().filter(move |share| share.dc == dc);
-        shares.flat_map(|share| self.loaded.missing(share.first..share.end))
+    /// The batches of a share that are not loaded.
+    fn missing(&self, share: &Share) -> impl Iterator<Item = u32> {
+        self.loaded.missing(share.first..share.end)
+    }
+
+    /// The batches that somebody has to load.
+    fn share(&self, who: &Who) -> Option<&Share> {
+        self.shares.iter().find(|share| share.who() == *who)
+    }
+
+    /// Whether the cluster brings back tables as a whole, for which tablets must be free to move.
+    fn by_tablets(&self) -> bool {
+        !self.methods.tables(Method::Tablets).is_empty()
     }
 
     fn fail_at(&mut self, wait: &Wait, cause: String) {
@@ -347,10 +367,9 @@ impl Restore {
     }
 
     fn load_wait(&self, share: &Share) -> Option<Wait> {
-        self.loaded.missing(share.first..share.end).next()?;
-        let who = Who::Dc(share.dc.clone());
+        self.missing(share).next()?;
         Some(Wait {
-            who,
+            who: share.who(),
             step: Step::Load,
             since_ms: share.since_ms,
             round: 0,

@@ -53,7 +53,7 @@ async fn filled(world: &mut World, shape: Shape, schema: &[&str]) -> Result<(Str
 }
 
 /// A cluster without keyspaces; gives its id in Thetis.
-async fn fresh(world: &mut World, shape: Shape) -> Result<(String, Cql)> {
+pub(crate) async fn fresh(world: &mut World, shape: Shape) -> Result<(String, Cql)> {
     let name = shape.name.clone();
     let sim = world.add_cluster(shape, 1).await?;
     let node = &world.sims[sim].nodes[0];
@@ -63,7 +63,7 @@ async fn fresh(world: &mut World, shape: Shape) -> Result<(String, Cql)> {
     Ok((cluster, Cql::connect(&world.sims[sim]).await?))
 }
 
-async fn backup(world: &World, cluster: &str) -> Result<String> {
+pub(crate) async fn backup(world: &World, cluster: &str) -> Result<String> {
     let properties = json!({"location": [world.store.location()]});
     let ended = world.api.done(cluster, "backup", properties, LIMIT).await?;
     ensure!(ended.cause.is_empty(), "{}", ended.cause);
@@ -71,7 +71,7 @@ async fn backup(world: &World, cluster: &str) -> Result<String> {
 }
 
 /// A restore's properties, with more of them.
-fn restore(world: &World, tag: &str, more: Value) -> Value {
+pub(crate) fn restore(world: &World, tag: &str, more: Value) -> Value {
     let mut properties = json!({"location": [world.store.location()], "snapshot_tag": tag});
     if let (Value::Object(all), Value::Object(more)) = (&mut properties, more) {
         all.extend(more);
@@ -80,7 +80,7 @@ fn restore(world: &World, tag: &str, more: Value) -> Value {
 }
 
 /// Why a restore fails.
-async fn refused(world: &World, cluster: &str, properties: Value) -> Result<String> {
+pub(crate) async fn refused(world: &World, cluster: &str, properties: Value) -> Result<String> {
     let task = world.api.submit(cluster, "restore", properties).await?;
     let ended = world.api.ended(&task, LIMIT).await?;
     if ended.status != "ERROR" {

@@ -4,19 +4,31 @@ use std::collections::BTreeMap;
 
 use protocol::{DcBatches, DcNodes, Location, Method, NodeId, RestorePlanned, TableRef, TableSize};
 
-use super::{Batch, Cut, RestoreError, Sourced, cut};
+use super::{Batch, Carrier, Cut, RestoreError, Sourced, Twin, cut};
 use crate::{IdKind, TableVersion};
 
-/// SSTables that may share a batch: of one table and one place. Ids that are integers mean nothing
-/// outside their node's table, so those SSTables stay among themselves; and so do those that lie
-/// under another name than their own, for ScyllaDB itself would not find them.
-type Group = (
-    TableRef,
-    Location,
-    String,
-    Option<(NodeId, TableVersion)>,
-    bool,
-);
+/// Who may take batches.
+#[derive(Clone, Copy, Debug)]
+pub enum Places<'a> {
+    /// Any node of a datacenter.
+    Dcs(&'a [DcNodes]),
+    /// Of each node of the backup, the one that takes its place.
+    Twins(&'a [Twin]),
+}
+
+/// SSTables that may share a batch.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Group {
+    table: TableRef,
+    location: Location,
+    dc: String,
+    /// Ids that are integers mean nothing outside their node's table.
+    alone: Option<(NodeId, TableVersion)>,
+    /// What lies under another name than its own ScyllaDB itself would not find.
+    moved: bool,
+    /// The node of the backup whose twin takes them.
+    source: Option<NodeId>,
+}
 
 impl cut::Sized for Sourced {
     fn size(&self) -> (u64, usize) {
@@ -28,13 +40,13 @@ impl cut::Sized for Sourced {
     }
 }
 
-/// Packs SSTables into batches, gives each to a datacenter, and says how large it all is.
+/// Packs SSTables into batches, gives each to a datacenter or a node, and says how large it all is.
 ///
 /// A datacenter that bears the name of the source's takes what comes from there; the others share
-/// the rest by their numbers of nodes. Numbers run on from one datacenter to the next, the largest
-/// batches of each first. Nodes have `shards` each; `methods` are those of tables that are not
-/// Thetis' own engine's as a matter of course. The same SSTables make the same batches, in whatever
-/// order they come.
+/// the rest by their numbers of nodes. Numbers run on from one place to the next, the largest
+/// batches of each first. Nodes have `shards` each; `carriers` are those of tables that are not
+/// Thetis' own engine's as a matter of course. What goes by tablets is one batch a table. The same
+/// SSTables make the same batches, in whatever order they come.
 ///
 /// # Errors
 /// [`RestoreError::NoDatacenter`] if there is none with a node.
@@ -43,34 +55,50 @@ impl cut::Sized for Sourced {
 /// Never: there are fewer than 2^32 batches.
 pub fn batches(
     sstables: Vec<Sourced>,
-    dcs: &[DcNodes],
+    to: Places<'_>,
     shards: u32,
-    methods: &BTreeMap<TableRef, Method>,
+    carriers: &BTreeMap<TableRef, Carrier>,
 ) -> Result<(Vec<Batch>, RestorePlanned), RestoreError> {
-    let mut places: Vec<Place> = dcs.iter().filter_map(Place::new).collect();
+    let mut places: Vec<Place> = match to {
+        Places::Dcs(dcs) => dcs.iter().filter_map(Place::new).collect(),
+        Places::Twins(twins) => twins.iter().map(Place::of).collect(),
+    };
     if places.is_empty() {
         return Err(RestoreError::NoDatacenter);
     }
     let mut totals = RestorePlanned::default();
-    let groups = group(sstables, &mut totals);
+    let bound = matches!(to, Places::Twins(_));
+    let groups = group(sstables, bound, &mut totals);
     let nodes = places.iter().map(|place| place.nodes).sum();
     let cut = Cut::new(shards, nodes, totals.bytes, totals.sstables);
-    let mut all: Vec<Batch> = Vec::new();
+    let own = Carrier::default();
+    let mut all: Vec<(Option<NodeId>, Batch)> = Vec::new();
     for (group, items) in groups {
-        let method = methods.get(&group.0).copied().unwrap_or_default();
-        let packed = cut.pack(items).into_iter();
-        all.extend(packed.map(|items| of(&group, method, items)));
+        let carrier = carriers.get(&group.table).unwrap_or(&own);
+        let packed = match carrier.method {
+            Method::Tablets => vec![items],
+            Method::Agent | Method::Native | Method::Rclone | Method::Auto => cut.pack(items),
+        };
+        all.extend(
+            packed
+                .into_iter()
+                .map(|items| (group.source, of(&group, carrier, items))),
+        );
     }
-    all.sort_by_key(|batch| std::cmp::Reverse(batch.bytes()));
-    for batch in all {
-        Place::choose(&mut places, &batch.dc).put(batch.bytes(), batch);
+    all.sort_by_key(|(_, batch)| std::cmp::Reverse(batch.bytes()));
+    for (source, batch) in all {
+        Place::choose(&mut places, source, &batch.dc).put(batch.bytes(), batch);
     }
     let batches = number(places, &mut totals);
     Ok((batches, totals))
 }
 
 /// Puts together what may share a batch, and counts it.
-fn group(sstables: Vec<Sourced>, totals: &mut RestorePlanned) -> BTreeMap<Group, Vec<Sourced>> {
+fn group(
+    sstables: Vec<Sourced>,
+    bound: bool,
+    totals: &mut RestorePlanned,
+) -> BTreeMap<Group, Vec<Sourced>> {
     let mut sizes = BTreeMap::<TableRef, u64>::new();
     let mut groups = BTreeMap::<Group, Vec<Sourced>>::new();
     for one in sstables {
@@ -79,14 +107,14 @@ fn group(sstables: Vec<Sourced>, totals: &mut RestorePlanned) -> BTreeMap<Group,
         totals.files += one.sstable.files.len() as u64;
         totals.bytes += bytes;
         *sizes.entry(one.table.clone()).or_default() += bytes;
-        let alone = (one.ids == IdKind::Integer).then_some((one.node, one.version));
-        let group = (
-            one.table.clone(),
-            one.location.clone(),
-            one.dc.clone(),
-            alone,
-            one.sstable.is_moved(),
-        );
+        let group = Group {
+            table: one.table.clone(),
+            location: one.location.clone(),
+            dc: one.dc.clone(),
+            alone: (one.ids == IdKind::Integer).then_some((one.node, one.version)),
+            moved: one.sstable.is_moved(),
+            source: bound.then_some(one.node),
+        };
         groups.entry(group).or_default().push(one);
     }
     let table_size = |(table, bytes)| TableSize::new(table, bytes);
@@ -95,18 +123,20 @@ fn group(sstables: Vec<Sourced>, totals: &mut RestorePlanned) -> BTreeMap<Group,
 }
 
 /// A batch that still bears its source's datacenter.
-fn of((table, location, dc, alone, _): &Group, method: Method, items: Vec<Sourced>) -> Batch {
+fn of(group: &Group, carrier: &Carrier, items: Vec<Sourced>) -> Batch {
     Batch {
         batch: 0,
-        dc: dc.clone(),
-        location: location.clone(),
-        table: table.clone(),
-        method,
-        ids: match alone {
+        dc: group.dc.clone(),
+        location: group.location.clone(),
+        table: group.table.clone(),
+        method: carrier.method,
+        lists: carrier.lists.clone(),
+        to: None,
+        ids: match group.alone {
             Some(_) => IdKind::Integer,
             None => IdKind::Uuid,
         },
-        node: alone.map(|(node, _)| node),
+        node: group.alone.map(|(node, _)| node),
         sstables: items.into_iter().map(|item| item.sstable).collect(),
     }
 }
@@ -117,21 +147,26 @@ fn number(places: Vec<Place>, totals: &mut RestorePlanned) -> Vec<Batch> {
     for place in places {
         totals.dcs.push(DcBatches {
             dc: place.dc.clone(),
+            node: place.node,
             first: count(numbered.len()),
             count: count(place.batches.len()),
         });
         for mut batch in place.batches {
             batch.batch = count(numbered.len());
             batch.dc.clone_from(&place.dc);
+            batch.to = place.node;
             numbered.push(batch);
         }
     }
     numbered
 }
 
-/// A datacenter and what it is to take.
+/// A datacenter, or a node, and what it is to take.
 struct Place {
     dc: String,
+    node: Option<NodeId>,
+    /// Of the backup, whose place the node takes.
+    source: Option<NodeId>,
     nodes: u32,
     bytes: u64,
     batches: Vec<Batch>,
@@ -141,14 +176,31 @@ impl Place {
     fn new(dc: &DcNodes) -> Option<Self> {
         (dc.nodes > 0).then(|| Self {
             dc: dc.dc.clone(),
+            node: None,
+            source: None,
             nodes: dc.nodes,
             bytes: 0,
             batches: Vec::new(),
         })
     }
 
-    fn choose<'a>(places: &'a mut [Self], source: &str) -> &'a mut Self {
-        let own = places.iter().position(|place| place.dc == source);
+    fn of(twin: &Twin) -> Self {
+        Self {
+            dc: twin.dc.clone(),
+            node: Some(twin.node),
+            source: Some(twin.source),
+            nodes: 1,
+            bytes: 0,
+            batches: Vec::new(),
+        }
+    }
+
+    /// The place of what comes from a node of the backup that has a twin, or else from a datacenter.
+    fn choose<'a>(places: &'a mut [Self], source: Option<NodeId>, dc: &str) -> &'a mut Self {
+        let own = places.iter().position(|place| match source {
+            Some(_) => place.source == source,
+            None => place.dc == dc,
+        });
         let at = own.unwrap_or_else(|| {
             let load = |place: &Self| (place.bytes / u64::from(place.nodes), place.batches.len());
             let least = (0..places.len()).min_by_key(|at| load(&places[*at]));

@@ -4,14 +4,26 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use protocol::{Location, Method, TableMethod, TableRef};
 
-use super::{RestoreError, Sourced};
+use super::{Lists, RestoreError, Sourced};
 use crate::IdKind;
+
+/// Which tables can come back by tablets, with ScyllaDB's lists of them; or why not.
+pub type Fit = BTreeMap<TableRef, Result<Lists, String>>;
+
+/// Who brings the batches of a table.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Carrier {
+    /// Who.
+    pub method: Method,
+    /// As [`Batch::lists`](super::Batch::lists).
+    pub lists: Option<Lists>,
+}
 
 /// Decides for each table who brings it, and says why.
 ///
 /// `able` says by which name nodes know the store of a location, for people, or why not all of them
-/// do. A table goes one way as a whole. With [`Method::Agent`] there is nothing to decide, and so
-/// nothing to say.
+/// do; `fit` which tables can come back by tablets, with ScyllaDB's lists of them, or why not. A table
+/// goes one way as a whole. With [`Method::Agent`] there is nothing to decide, and so nothing to say.
 ///
 /// # Errors
 /// [`RestoreError::NotNative`] if [`Method::Native`] is asked for and some table cannot go that way.
@@ -19,6 +31,7 @@ pub fn methods(
     sstables: &[Sourced],
     asked: Method,
     able: &dyn Fn(&Location) -> Result<String, String>,
+    fit: &Fit,
 ) -> Result<Vec<TableMethod>, RestoreError> {
     if matches!(asked, Method::Agent | Method::Rclone) {
         return Ok(Vec::new());
@@ -33,15 +46,19 @@ pub fn methods(
         *table = table.and(fine);
     }
     let tell = |(table, fine): (&TableRef, Result<&str, &str>)| {
-        let (method, reason) = match fine {
-            Ok(_) if asked == Method::Native => (Method::Native, "asked for"),
-            Ok(why) => (Method::Native, why),
-            Err(why) => (Method::Agent, why),
+        let unfit = (asked == Method::Tablets).then(|| fit.get(table).map(Result::as_ref));
+        let (method, reason) = match (fine, unfit) {
+            (Ok(_), Some(Some(Ok(_)))) => (Method::Tablets, "asked for".to_owned()),
+            (Ok(_), None) if asked == Method::Native => (Method::Native, "asked for".to_owned()),
+            (Ok(_), Some(Some(Err(why)))) => (Method::Native, format!("not by tablets: {why}")),
+            (Ok(_), Some(None)) => (Method::Native, "not by tablets: it has none".to_owned()),
+            (Ok(why), None) => (Method::Native, why.to_owned()),
+            (Err(why), _) => (Method::Agent, why.to_owned()),
         };
         TableMethod {
             table: table.clone(),
             method,
-            reason: reason.to_owned(),
+            reason,
         }
     };
     let told: Vec<TableMethod> = tables.into_iter().map(tell).collect();
@@ -65,11 +82,23 @@ fn obstacle(one: &Sourced) -> Option<&'static str> {
     }
 }
 
-/// What batches of each table bear: with [`Method::Auto`] ScyllaDB's may be taken over.
+/// What batches of each table bear that is not Thetis' own engine's: unless [`Method::Native`] is asked
+/// for, what ScyllaDB does may be taken over.
 #[must_use]
-pub fn batch_methods(told: &[TableMethod], asked: Method) -> BTreeMap<TableRef, Method> {
-    let natives = told.iter().filter(|told| told.method == Method::Native);
-    natives.map(|told| (told.table.clone(), asked)).collect()
+pub fn carriers(told: &[TableMethod], asked: Method, fit: &Fit) -> BTreeMap<TableRef, Carrier> {
+    let carrier = |told: &TableMethod| {
+        let (method, lists) = match told.method {
+            Method::Tablets => {
+                let lists = fit.get(&told.table).and_then(|lists| lists.as_ref().ok());
+                (Method::Tablets, lists.cloned())
+            }
+            Method::Native if asked == Method::Native => (Method::Native, None),
+            Method::Native => (Method::Auto, None),
+            Method::Agent | Method::Rclone | Method::Auto => return None,
+        };
+        Some((told.table.clone(), Carrier { method, lists }))
+    };
+    told.iter().filter_map(carrier).collect()
 }
 
 #[cfg(test)]
@@ -87,10 +116,17 @@ mod tests {
             true => Ok("nodes know the store as x".to_owned()),
             false => Err("10.0.0.1 does not know the store".to_owned()),
         };
-        let mut told = methods(sstables, asked, &able).map_err(|e| e.to_string())?;
+        let mut told = methods(sstables, asked, &able, &Fit::new()).map_err(|e| e.to_string())?;
         assert!(told.len() <= 1);
         let told = told.pop().map(|told| (told.method, told.reason));
         Ok(told.unwrap_or_default())
+    }
+
+    fn lists() -> Lists {
+        Lists {
+            snapshot: "sm_20260131235959UTC".parse().unwrap(),
+            keys: vec!["tag_x_manifest.json".to_owned()],
+        }
     }
 
     #[test]
@@ -134,8 +170,43 @@ mod tests {
             method,
             reason: String::new(),
         };
-        let told = [table("a", Method::Native), table("b", Method::Agent)];
-        let batches = batch_methods(&told, Method::Auto);
-        assert_eq!(batches, [(told[0].table.clone(), Method::Auto)].into());
+        let told = [
+            table("a", Method::Native),
+            table("b", Method::Agent),
+            table("c", Method::Tablets),
+        ];
+        let lists = lists();
+        let fit = [(told[2].table.clone(), Ok(lists.clone()))].into();
+        for (asked, native) in [
+            (Method::Auto, Method::Auto),
+            (Method::Native, Method::Native),
+            (Method::Tablets, Method::Auto),
+        ] {
+            let carriers = carriers(&told, asked, &fit);
+            assert_eq!(carriers.len(), 2);
+            assert_eq!(carriers[&told[0].table].method, native);
+            let tablets = &carriers[&told[2].table];
+            assert_eq!(tablets.method, Method::Tablets);
+            assert_eq!(tablets.lists.as_ref(), Some(&lists));
+        }
+    }
+
+    #[test]
+    fn what_does_not_go_by_tablets_goes_as_it_can() {
+        let all = sourced(&manifest("01", "dc1", &NAMES, 5));
+        let table = all[0].table.clone();
+        let told = |fit: Fit, fine: bool| {
+            let able = |_: &Location| fine.then(String::new).ok_or_else(|| "no store".to_owned());
+            let told = methods(&all, Method::Tablets, &able, &fit).unwrap();
+            (told[0].method, told[0].reason.clone())
+        };
+        let fit = |fit| Fit::from([(table.clone(), fit)]);
+        let yes = || fit(Ok(lists()));
+        assert_eq!(told(yes(), true), (Method::Tablets, "asked for".into()));
+        assert_eq!(told(yes(), false), (Method::Agent, "no store".into()));
+        let no = told(fit(Err("it moves".into())), true);
+        assert_eq!(no, (Method::Native, "not by tablets: it moves".into()));
+        let none = told(Fit::new(), true);
+        assert_eq!(none, (Method::Native, "not by tablets: it has none".into()));
     }
 }

@@ -71,13 +71,20 @@ fn dcs(of: &[(&str, u32)]) -> Vec<DcNodes> {
 #[test]
 fn documents_keep_their_form() {
     let sourced = sourced(&manifest("01", "dc1", &["me-3-big"], 5));
-    let (batches, totals) = batches(sourced, &dcs(&[("dc1", 3)]), 2, &BTreeMap::new()).unwrap();
+    let (batches, totals) = batches(
+        sourced,
+        Places::Dcs(&dcs(&[("dc1", 3)])),
+        2,
+        &BTreeMap::new(),
+    )
+    .unwrap();
     golden("batch.v1.json", &batches[0]);
     let plan = RestorePlan {
         origin: id("a1"),
         source: id("c1"),
         tag: tag(),
         totals,
+        twins: Vec::new(),
     };
     golden("restore-plan.v1.json", &plan);
     let receipt = BatchReceipt {
@@ -213,7 +220,8 @@ fn integer_ids_of_different_nodes_never_meet() {
         all.extend(sourced(&manifest(node, "dc1", &names, 5)));
     }
     all.extend(sourced(&manifest("01", "dc1", &unique, 9)));
-    let (batches, totals) = batches(all, &dcs(&[("dc1", 3)]), 2, &BTreeMap::new()).unwrap();
+    let (batches, totals) =
+        batches(all, Places::Dcs(&dcs(&[("dc1", 3)])), 2, &BTreeMap::new()).unwrap();
     assert_eq!(
         (totals.sstables, totals.files, totals.bytes),
         (601, 1202, 6018)
@@ -240,7 +248,7 @@ fn batches_go_to_their_own_datacenter_or_are_shared_out() {
         all
     };
     let place = |dcs: &[DcNodes]| {
-        let (batches, totals) = batches(all(), dcs, 2, &BTreeMap::new()).unwrap();
+        let (batches, totals) = batches(all(), Places::Dcs(dcs), 2, &BTreeMap::new()).unwrap();
         assert!(batches.iter().zip(0..).all(|(batch, at)| batch.batch == at));
         for part in &totals.dcs {
             let of = &batches[part.first as usize..(part.first + part.count) as usize];
@@ -251,6 +259,61 @@ fn batches_go_to_their_own_datacenter_or_are_shared_out() {
     assert_eq!(place(&dcs(&[("dc1", 1), ("dc2", 9)])), [10, 10]);
     assert_eq!(place(&dcs(&[("x", 1), ("y", 3)])), [5, 15]);
     assert_eq!(place(&dcs(&[("x", 0), ("y", 3)])), [20]);
-    let none = batches(all(), &dcs(&[("x", 0)]), 2, &BTreeMap::new()).unwrap_err();
+    let none = batches(all(), Places::Dcs(&dcs(&[("x", 0)])), 2, &BTreeMap::new()).unwrap_err();
     assert_eq!(none, RestoreError::NoDatacenter);
+}
+
+#[test]
+fn one_to_one_each_node_gets_what_its_twin_had() {
+    let names = ["mt-3gqe_1lnj_4sbpc2ezoscu9hhtor-big", "me-3-big"];
+    let all: Vec<Sourced> = ["01", "02"]
+        .iter()
+        .flat_map(|node| sourced(&manifest(node, "dc1", &names, 5)))
+        .collect();
+    let twin = |source: &str, node: &str| Twin {
+        node: id(node),
+        dc: "dc2".into(),
+        source: id(source),
+        ranges: BTreeMap::new(),
+    };
+    let twins = [twin("01", "0b"), twin("02", "0a")];
+    let (batches, totals) =
+        batches(all.clone(), Places::Twins(&twins), 2, &BTreeMap::new()).unwrap();
+    let mut seen = Vec::new();
+    for (share, twin) in totals.dcs.iter().zip(&twins) {
+        assert_eq!((share.node, &*share.dc), (Some(twin.node), "dc2"));
+        for batch in &batches[share.first as usize..(share.first + share.count) as usize] {
+            assert_eq!(batch.to, Some(twin.node));
+            let owned = |sstable: &&BatchSsTable| {
+                all.iter()
+                    .any(|one| (one.node, &one.sstable) == (twin.source, sstable))
+            };
+            seen.extend(batch.sstables.iter().filter(owned).cloned());
+        }
+    }
+    assert_eq!(seen.len(), all.len());
+}
+
+#[test]
+fn what_goes_by_tablets_is_one_batch() {
+    let names: Vec<String> = (10..30)
+        .map(|n| format!("mt-3gqe_1lnj_4sbpc2ezoscu9hht{n}-big"))
+        .collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let all = sourced(&manifest("01", "dc1", &names, 1 << 34));
+    let carrier = |method| {
+        let lists = Some(Lists {
+            snapshot: tag(),
+            keys: vec!["list".to_owned()],
+        });
+        BTreeMap::from([(all[0].table.clone(), Carrier { method, lists })])
+    };
+    let count = |method| {
+        let dcs = dcs(&[("dc1", 3)]);
+        let (batches, _) = batches(all.clone(), Places::Dcs(&dcs), 2, &carrier(method)).unwrap();
+        assert_eq!(batches[0].lists.as_ref().unwrap().keys, ["list"]);
+        batches.len()
+    };
+    assert_eq!(count(Method::Tablets), 1);
+    assert!(count(Method::Auto) > 1);
 }

@@ -74,7 +74,11 @@ pub(crate) struct RestoreArgs {
     /// Let rows come into tables that hold some: of each row, the newer stays; what was deleted since stays deleted
     #[arg(long)]
     merge: bool,
-    /// Who moves the data: `agent`, `native` (ScyllaDB itself), or `auto` (ScyllaDB where it can)
+    /// Give each node back what the node with its tokens had: nothing is streamed
+    #[arg(long)]
+    one_to_one: bool,
+    /// Who moves the data: `agent`, `native` (ScyllaDB itself), `tablets` (each rack what it had, where that is
+    /// possible), or `auto` (`native` where it is possible)
     #[arg(long, value_name = "METHOD", default_value = "agent")]
     method: String,
     #[command(flatten)]
@@ -135,7 +139,11 @@ pub(crate) async fn run(client: &Client, args: RestoreArgs) -> Result<(), Failur
     }
     properties.insert("dc_mapping".to_owned(), json!(args.dc_mapping));
     properties.insert("rename".to_owned(), json!(args.rename));
-    for (key, is) in [("with_roles", args.with_roles), ("merge", args.merge)] {
+    for (key, is) in [
+        ("with_roles", args.with_roles),
+        ("merge", args.merge),
+        ("one_to_one", args.one_to_one),
+    ] {
         if is {
             properties.insert(key.to_owned(), json!(true));
         }

@@ -1,5 +1,7 @@
 //! `--dry-run`: what a task would do.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 
 use crate::{
@@ -112,6 +114,7 @@ fn restore_text(target: &RestoreTarget, all: bool) -> String {
             some(&tables, all)
         ));
     }
+    lines.extend(methods(target, all));
     lines.push(format!("Disk size: ~{}", bytes(target.size)));
     list(&mut lines, "Locations", &target.location);
     lines.push(format!("Snapshot tag: {}", target.snapshot_tag));
@@ -148,6 +151,24 @@ fn restore_text(target: &RestoreTarget, all: bool) -> String {
     }
     lines.extend(estimate(&target.estimate));
     lines.join("\n")
+}
+
+/// Who would bring which tables, by what is said of them.
+fn methods(target: &RestoreTarget, all: bool) -> Vec<String> {
+    let mut by = BTreeMap::<(&str, &str), Vec<String>>::new();
+    for unit in &target.units {
+        for table in &unit.tables {
+            for told in &table.methods {
+                let tables = by.entry((&told.method, &told.reason)).or_default();
+                tables.push(format!("{}.{}", unit.keyspace, table.table));
+            }
+        }
+    }
+    let text = |((method, reason), tables): ((&str, &str), Vec<String>)| {
+        let tables: Vec<&str> = tables.iter().map(String::as_str).collect();
+        format!("By {method} ({reason}): {}", some(&tables, all))
+    };
+    by.into_iter().map(text).collect()
 }
 
 fn list(lines: &mut Vec<String>, name: &str, items: &[String]) {

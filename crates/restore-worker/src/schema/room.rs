@@ -1,10 +1,10 @@
 //! What a restore needs of each node's disk.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use cql::Schema;
 use futures::{StreamExt as _, stream};
-use protocol::{Fact, Job, NodeId, Ping, PrepareSchema, Room};
+use protocol::{Fact, Job, NodeId, Ping, PrepareSchema, Room, TableRef};
 
 use super::decide::copies;
 use crate::{RestoreWorker, failure::Failure};
@@ -16,18 +16,23 @@ const AT_ONCE: usize = 16;
 
 impl RestoreWorker {
     /// What comes to each node, with the node's name. Every copy of a row that the backup has goes to each
-    /// replica, and is compacted only afterwards. Rows are taken to be spread evenly.
+    /// replica, unless replicas get what they had, and is compacted only afterwards. Rows are taken to be
+    /// spread evenly.
     pub(super) async fn rooms(
         &self,
         job: &PrepareSchema,
         existing: &Schema,
         wanted: Option<&Schema>,
     ) -> Result<Vec<(String, Room)>, Failure> {
+        let as_stored: BTreeSet<&TableRef> = job.as_stored.iter().collect();
         let all: u64 = job
             .tables
             .iter()
             .map(|size| {
-                let copies = copies(&size.table.keyspace, existing, wanted);
+                let copies = match as_stored.contains(&size.table) {
+                    true => 1,
+                    false => copies(&size.table.keyspace, existing, wanted),
+                };
                 size.bytes.saturating_mul(copies)
             })
             .fold(0, u64::saturating_add);

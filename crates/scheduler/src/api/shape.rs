@@ -693,7 +693,8 @@ pub struct TableProgress {
 #[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
 pub struct TableMethod {
-    /// `native` is ScyllaDB itself, `agent` Thetis' own engine, `rclone` an rclone beside the node.
+    /// `native` is ScyllaDB itself, `tablets` its cluster as a whole, `agent` Thetis' own engine, `rclone` an
+    /// rclone beside the node.
     pub method: String,
     /// Why.
     pub reason: String,
@@ -903,6 +904,8 @@ pub struct RestoreTable {
     pub size: u64,
     /// How its deleted rows are dropped: not known in this version.
     pub tombstone_gc: String,
+    /// Who would bring it, where that is a question.
+    pub methods: Vec<TableMethod>,
 }
 
 /// The backups of one task.

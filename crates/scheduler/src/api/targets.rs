@@ -1,6 +1,6 @@
 //! `/cluster/{cluster}/tasks/{type}/target`: what a task would do. Nothing is kept or begun.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::collections::BTreeSet;
 
 use axum::{
     Json,
@@ -13,15 +13,13 @@ use bucket::{
 use catalog::Filter;
 use futures::{StreamExt as _, stream};
 use protocol::{
-    Cluster, ClusterId, Fact, Inspected, Job, NodeInfo, PrepareSchema, Presence, RestoreRequest,
-    Restored, RunId, RunStatus, TableRef, TableSize, TaskKind, WorkerKind, renamed,
+    Cluster, ClusterId, Inspected, NodeInfo, RestoreRequest, Restored, RunId, RunStatus, TaskKind,
 };
 
 use super::{
     ApiError, BackupTarget, BackupUnit, ErrorBody, Estimate, RestoreTable, RestoreTarget,
-    RestoreUnit, TargetHost, TargetRoom, TaskUpdate, backups,
+    RestoreUnit, TargetHost, TaskUpdate, advice, backups,
 };
-use service::Chain;
 
 use crate::{
     App, ask,
@@ -31,8 +29,6 @@ use crate::{
     record::Record,
 };
 
-/// How long a worker may compare schemas.
-const ADVICE: Duration = Duration::from_secs(60);
 /// Nodes asked at once.
 const AT_ONCE: usize = 16;
 const GIB: f64 = 1_073_741_824.0;
@@ -96,7 +92,7 @@ pub(super) async fn restore(
     let Wish::Restore(request) = wish(TaskKind::Restore, &update)? else {
         unreachable!("a restore's properties are a restore")
     };
-    let (units, files) = backed_up(&app, &request).await?;
+    let (mut units, files) = backed_up(&app, &request).await?;
     let workers = app.queue.workers().await?;
     let there = clusters::inspect_any(&app, &cluster, &workers, Look::default());
     let there = there.await.map_err(ApiError::upstream)?;
@@ -105,7 +101,8 @@ pub(super) async fn restore(
         // The schema comes as well; whether it has them, the worker says.
         Restored::All | Restored::Schema => Vec::new(),
     };
-    let advice = advise(&app, &cluster, &request, &units, &there, &workers).await?;
+    let advice = advice::advise(&app, &cluster, &request, &units, &there, &workers).await?;
+    advice::tell_methods(&mut units, &request, &advice.methods);
     let size = units.iter().map(|unit| unit.size).sum();
     let rate = rate(&app, &cluster, TaskKind::Restore).await?;
     Ok(Json(RestoreTarget {
@@ -139,92 +136,6 @@ pub(super) async fn restore(
 )]
 pub(super) async fn repair() -> ApiError {
     ApiError::bad("Thetis does not repair clusters; ScyllaDB repairs tables of tablets by itself")
-}
-
-/// What a worker says of a restore, and what can be seen from here.
-#[derive(Default)]
-struct Advice {
-    objections: Vec<String>,
-    created: u32,
-    views: u32,
-    remarks: Vec<String>,
-    rooms: Vec<TargetRoom>,
-}
-
-/// Asks a node's worker what the restore would do; nothing is changed.
-async fn advise(
-    app: &App,
-    cluster: &Cluster,
-    request: &RestoreRequest,
-    units: &[RestoreUnit],
-    there: &Inspected,
-    workers: &[Presence],
-) -> Result<Advice, ApiError> {
-    let mut advice = Advice::default();
-    for down in there.nodes.iter().filter(|node| !node.up) {
-        advice.objections.push(format!(
-            "node {} ({}) is down: a restore needs every node of the cluster it goes to",
-            down.node, down.address
-        ));
-    }
-    let lives = |node: &&NodeInfo| {
-        let mut beside = workers.iter().filter(|worker| worker.node == node.node);
-        node.up && beside.any(|worker| worker.worker == WorkerKind::Restore)
-    };
-    let Some(adviser) = there.nodes.iter().find(lives) else {
-        let text = "no restore-worker lives beside any node that is up: start `thetis node` there";
-        advice.objections.push(text.to_owned());
-        return Ok(advice);
-    };
-    let dcs: BTreeSet<String> = there.nodes.iter().map(|node| node.dc.clone()).collect();
-    let tables = units.iter().flat_map(|unit| {
-        let table = |table: &RestoreTable| {
-            let (keyspace, name) = (unit.keyspace.clone(), table.table.clone());
-            let of = TableRef {
-                keyspace,
-                table: name,
-            };
-            TableSize::new(renamed(&request.rename, &of), table.size)
-        };
-        unit.tables.iter().map(table).collect::<Vec<_>>()
-    });
-    let run = RunId::generate();
-    let question = Job::PrepareSchema(PrepareSchema {
-        cluster: cluster.id,
-        run,
-        origin: run,
-        node: adviser.node,
-        request: request.clone(),
-        tables: match request.what {
-            Restored::Schema => Vec::new(),
-            Restored::All | Restored::Tables => tables.collect(),
-        },
-        dcs: dcs.into_iter().collect(),
-        nodes: there.nodes.iter().map(|node| node.node).collect(),
-        dry: true,
-    });
-    let answer = app.queue.ask(&question, ADVICE).await;
-    let fact = match answer {
-        Ok(event) => event.fact,
-        Err(error) => {
-            advice.objections.push(Chain(&error).to_string());
-            return Ok(advice);
-        }
-    };
-    let Fact::SchemaPrepared(told) = fact else {
-        let text = format!("{} answered with `{}`", adviser.node, fact.kind());
-        return Err(ApiError::upstream(text));
-    };
-    advice.objections.extend(told.objection);
-    (advice.created, advice.views) = (told.created, told.views);
-    advice.remarks = told.remarks;
-    let room = |room: protocol::Room| TargetRoom {
-        host_id: room.node.to_string(),
-        needed: room.needed,
-        free: room.free,
-    };
-    advice.rooms = told.rooms.into_iter().map(room).collect();
-    Ok(advice)
 }
 
 /// Tables to restore that are not there.

@@ -468,6 +468,7 @@ impl Handler for Actor {
             Job::PlanRestore(_) => Fact::RestorePlanned(RestorePlanned {
                 dcs: vec![DcBatches {
                     dc: "dc1".to_owned(),
+                    node: None,
                     first: 0,
                     count: 4,
                 }],

@@ -68,7 +68,9 @@ impl Course for Restore {
 
     fn lacks(&self, wait: &Wait, number: u32) -> bool {
         match (wait.step, &wait.who) {
-            (Step::Load, Who::Dc(dc)) => self.missing(dc).any(|batch| batch == number),
+            (Step::Load, who) => self
+                .share(who)
+                .is_some_and(|share| self.missing(share).any(|batch| batch == number)),
             (Step::BalancingOn, _) => number == 1,
             (
                 Step::Inspect
@@ -79,7 +81,6 @@ impl Course for Restore {
                 | Step::SettleSchema
                 | Step::Prepare
                 | Step::PutBack
-                | Step::Load
                 | Step::Snapshot
                 | Step::Index
                 | Step::StoreSchema

@@ -1,7 +1,7 @@
 //! The jobs of a restore.
 
 use protocol::{
-    DcLimit, DcNodes, Inspect, Job, LoadBatch, NodeId, Pace, PlanRestore, PrepareNode,
+    DcLimit, DcNodes, Inspect, Job, LoadBatch, Method, NodeId, Pace, PlanRestore, PrepareNode,
     PrepareSchema, ProveRestore, Restored, SetBalancing, SettleSchema,
 };
 
@@ -23,7 +23,7 @@ impl Restore {
             (Step::SettleSchema, Who::Node(node)) => self.settle_schema_job(*node),
             (Step::Prepare, Who::Node(node)) => self.prepare_job(*node),
             (Step::PutBack, Who::Node(node)) => self.put_back(*node),
-            (Step::Load, Who::Dc(dc)) => return self.load_jobs(dc),
+            (Step::Load, who) => return self.load_jobs(who),
             (
                 Step::Inspect
                 | Step::BalancingOff
@@ -34,7 +34,6 @@ impl Restore {
                 | Step::SettleSchema
                 | Step::Prepare
                 | Step::PutBack
-                | Step::Load
                 | Step::Snapshot
                 | Step::Index
                 | Step::StoreSchema
@@ -100,6 +99,8 @@ impl Restore {
             drill: request.drill,
             dc_mapping: request.dc_mapping.clone(),
             method: request.method,
+            one_to_one: request.one_to_one,
+            dry: false,
             dcs: dcs
                 .map(|(dc, nodes)| DcNodes {
                     dc: dc.to_owned(),
@@ -125,6 +126,10 @@ impl Restore {
             node,
             request: request.clone(),
             tables: self.tables.sizes().collect(),
+            as_stored: match request.one_to_one {
+                true => self.tables.names().collect(),
+                false => self.methods.tables(Method::Tablets),
+            },
             dcs: dcs.map(str::to_owned).collect(),
             nodes: self.life.ring.iter().map(|(node, _)| node).collect(),
             dry: false,
@@ -176,7 +181,7 @@ impl Restore {
         }))
     }
 
-    fn load_jobs(&self, dc: &str) -> Vec<Job> {
+    fn load_jobs(&self, who: &Who) -> Vec<Job> {
         let RestoreSpec {
             cluster,
             run,
@@ -185,26 +190,27 @@ impl Restore {
             ..
         } = self.spec;
         let request = &self.spec.request;
-        let pace = Pace {
-            rate_limit: DcLimit::serving(&request.rate_limit, dc),
-            transfers: request.transfers,
-        };
-        let Some(location) = self.home() else {
+        let (Some(location), Some(share)) = (self.home(), self.share(who)) else {
             return Vec::new();
         };
+        let pace = Pace {
+            rate_limit: DcLimit::serving(&request.rate_limit, &share.dc),
+            transfers: request.transfers,
+        };
         let job = |batch| {
-            let (dc, location) = (dc.to_owned(), location.clone());
+            let (dc, location) = (share.dc.clone(), location.clone());
             Job::LoadBatch(LoadBatch {
                 cluster,
                 run,
                 origin,
                 dc,
+                node: share.node,
                 location,
                 batch,
                 task: Some(task),
                 pace,
             })
         };
-        self.missing(dc).map(job).collect()
+        self.missing(share).map(job).collect()
     }
 }

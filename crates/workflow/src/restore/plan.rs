@@ -1,6 +1,6 @@
 //! What an inspection and a plan mean for a restore: whether it can go on.
 
-use protocol::{Inspected, RestorePlanned, Restored, SchemaPrepared};
+use protocol::{DcBatches, Inspected, RestorePlanned, Restored, SchemaPrepared};
 
 use super::{Host, Phase, Restore, Share};
 use crate::{course::Folded, limit, ring::Ring};
@@ -64,9 +64,10 @@ impl Restore {
         self.methods.tell(&plan.methods);
         for share in &plan.dcs {
             let end = share.first + share.count;
-            let (dc, first) = (share.dc.clone(), share.first);
+            let (dc, node, first) = (share.dc.clone(), share.node, share.first);
             self.shares.push(Share {
                 dc,
+                node,
                 first,
                 end,
                 since_ms: 0,
@@ -93,6 +94,9 @@ impl Restore {
         if self.batches == 0 {
             self.life.balancing.forget_unknown();
             self.go(Phase::Settle);
+        } else if self.by_tablets() {
+            // Whoever brings a table by tablets sees to it that balancing is on.
+            self.go(Phase::Prepare);
         } else if ready.tablets {
             self.go(Phase::Balance);
             let node = self.planner();
@@ -108,8 +112,14 @@ impl Restore {
     fn objection(&self, plan: &RestorePlanned) -> Option<String> {
         let mut next: u32 = 0;
         for share in &plan.dcs {
-            let known = self.life.ring.in_dc(&share.dc).next().is_some();
-            let sound = known && share.first == next;
+            let mut nodes = self.life.ring.in_dc(&share.dc);
+            let known = match share.node {
+                Some(bound) => nodes.any(|node| node == bound),
+                None => nodes.next().is_some(),
+            };
+            let twice = |other: &&DcBatches| (&other.dc, other.node) == (&share.dc, share.node);
+            let once = plan.dcs.iter().filter(twice).count() == 1;
+            let sound = known && once && share.first == next;
             match next.checked_add(share.count) {
                 Some(end) if sound && end <= limit::PARTS => next = end,
                 Some(_) | None => {

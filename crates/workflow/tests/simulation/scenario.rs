@@ -60,6 +60,8 @@ pub(crate) struct Scenario {
     pub(crate) parallel: u32,
     /// Whether a restore is a drill.
     pub(crate) drill: bool,
+    /// Whether a restore's batches are bound to nodes.
+    pub(crate) one_to_one: bool,
     pub(crate) faults: Faults,
 }
 
@@ -73,6 +75,7 @@ impl Scenario {
             tablets,
             parallel: 0,
             drill: false,
+            one_to_one: false,
             faults,
         }
     }
@@ -121,6 +124,7 @@ impl Scenario {
             parallel,
             // Restores know no such limit.
             drill: parallel > 0,
+            one_to_one: !tablets,
             faults,
         }
     }

@@ -89,7 +89,7 @@ impl World {
         let job = self.queue[&subject].job.clone();
         let kind = kind_of(&job);
         let mut workers: Vec<NodeId> = match (&job, job.node()) {
-            (Job::LoadBatch(job), _) => self
+            (Job::LoadBatch(job), None) => self
                 .nodes
                 .iter()
                 .filter(|(_, node)| node.dc == job.dc)
@@ -509,14 +509,20 @@ impl World {
             let mut first = 0;
             let mut plan = Vec::new();
             let empty = self.chance.happens(self.scenario.faults.empty_plan);
-            for dc in &job.dcs {
+            let bound = |(id, node): (&NodeId, &super::world::Node)| (node.dc.clone(), Some(*id));
+            let places: Vec<(String, Option<NodeId>)> = match job.one_to_one {
+                true => self.nodes.iter().map(bound).collect(),
+                false => job.dcs.iter().map(|dc| (dc.dc.clone(), None)).collect(),
+            };
+            for (dc, node) in places {
                 let count = if empty {
                     0
                 } else {
                     u32::try_from(self.chance.below(5)).expect("small")
                 };
                 plan.push(DcBatches {
-                    dc: dc.dc.clone(),
+                    dc,
+                    node,
                     first,
                     count,
                 });

@@ -266,6 +266,7 @@ impl World {
             Work::Restore => {
                 let request = RestoreRequest {
                     drill: self.scenario.drill,
+                    one_to_one: self.scenario.one_to_one,
                     ..RestoreRequest::new(location, tag())
                 };
                 Run::restore(RestoreSpec {

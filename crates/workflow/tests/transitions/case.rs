@@ -179,12 +179,31 @@ pub(crate) fn batches(dcs: &[(&str, u32)]) -> Fact {
     for (dc, count) in dcs {
         plan.dcs.push(DcBatches {
             dc: (*dc).to_owned(),
+            node: None,
             first,
             count: *count,
         });
         first += count;
     }
     plan.tables = vec![TableSize::new(orders(), 400)];
+    Fact::RestorePlanned(plan)
+}
+
+/// A restore's plan: so many batches for each of these nodes.
+pub(crate) fn bound(nodes: &[(u64, u32)]) -> Fact {
+    let Fact::RestorePlanned(mut plan) = batches(&[]) else {
+        unreachable!("that is what it is")
+    };
+    let mut first = 0;
+    for (number, count) in nodes {
+        plan.dcs.push(DcBatches {
+            dc: "dc1".to_owned(),
+            node: Some(node(*number)),
+            first,
+            count: *count,
+        });
+        first += count;
+    }
     Fact::RestorePlanned(plan)
 }
 

@@ -1,13 +1,14 @@
 //! A restore, from step to step.
 
 use protocol::{
-    Event, Fact, Job, RestoreProven, Restored, RunStatus, SchemaPrepared, SchemaSettled,
+    Event, Fact, Job, Method, RestoreProven, Restored, RunStatus, SchemaPrepared, SchemaSettled,
+    TableMethod,
 };
 use workflow::{Input, Run};
 
 use crate::case::{
-    Case, balancing, batches, building, event, failed, found, labels, loaded, plan_of, prepared,
-    restore_spec, run_id, schema, sealed, settled,
+    Case, balancing, batches, bound, building, event, failed, found, labels, loaded, plan_of,
+    prepared, restore_spec, run_id, schema, sealed, settled,
 };
 
 #[test]
@@ -73,6 +74,64 @@ fn a_restore_goes_from_step_to_step() {
         (report.hosts[1].restored, report.hosts[1].download_ms),
         (200, 10)
     );
+}
+
+#[test]
+fn batches_that_are_bound_go_to_their_nodes_only() {
+    let mut case = Case::restore();
+    case.tell(1, Fact::Inspected(found(2, true)));
+    case.tell(1, bound(&[(1, 1), (2, 2)]));
+    case.tell(1, schema(false));
+    case.tell(1, prepared());
+    case.tell(2, prepared());
+    assert_eq!(
+        case.due(),
+        [
+            "load_batch n1 dc1 #0",
+            "load_batch n2 dc1 #1",
+            "load_batch n2 dc1 #2"
+        ]
+    );
+    case.tell(2, loaded(1));
+    case.tell(1, loaded(0));
+    assert_eq!(case.due(), ["load_batch n2 dc1 #2"]);
+    // Whose failure it is depends on whose batch it is.
+    case.tell(1, failed("load_batch", 2));
+    assert_eq!(case.run.status(), RunStatus::Running);
+    case.tell(2, failed("load_batch", 2));
+    case.tell_all(1..=2, &Fact::NodePutBack);
+    let (status, cause) = case.end();
+    assert_eq!(status, RunStatus::Error);
+    assert!(cause.contains("failed at load_batch of batch 2"), "{cause}");
+}
+
+#[test]
+fn a_plan_that_binds_a_node_twice_or_an_unknown_one_is_refused() {
+    for plan in [bound(&[(1, 1), (1, 2)]), bound(&[(1, 1), (9, 2)])] {
+        let mut case = Case::restore();
+        case.tell(1, Fact::Inspected(found(2, true)));
+        case.tell(1, plan);
+        let (status, cause) = case.end();
+        assert_eq!(status, RunStatus::Error);
+        assert!(cause.contains("contradicts itself"), "{cause}");
+    }
+}
+
+#[test]
+fn balancing_is_left_alone_by_who_brings_tables_by_tablets() {
+    let mut case = Case::restore();
+    case.tell(1, Fact::Inspected(found(2, true)));
+    let Fact::RestorePlanned(mut plan) = batches(&[("dc1", 1)]) else {
+        unreachable!("that is what it is")
+    };
+    plan.methods = vec![TableMethod {
+        table: plan.tables[0].table.clone(),
+        method: Method::Tablets,
+        reason: "asked for".to_owned(),
+    }];
+    case.tell(1, Fact::RestorePlanned(plan));
+    case.tell(1, schema(true));
+    assert_eq!(case.due(), ["prepare_node n1", "prepare_node n2"]);
 }
 
 #[test]
