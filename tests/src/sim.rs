@@ -7,13 +7,16 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use reqwest::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use testkit::{Process, eventually, s3::SeaweedFs};
 
-use crate::bin;
+use crate::{Cql, bin};
+
+/// Bytes of values of a table that is read row by row over CQL; of a larger one its hash has to do.
+const READ: u64 = 8 << 20;
 
 /// The shape of a cluster.
 #[derive(Clone, Debug)]
@@ -98,6 +101,9 @@ pub struct Fingerprint {
     /// SSTables whose bytes do not fit their checksums.
     #[serde(default)]
     pub corrupt: Vec<PathBuf>,
+    /// What clients read: each row as text, in order.
+    #[serde(skip)]
+    pub read: Vec<String>,
 }
 
 /// A running cluster.
@@ -106,6 +112,8 @@ pub struct Sim {
     /// Its nodes.
     pub nodes: Vec<SimNode>,
     shape: Shape,
+    /// Below which its own directory is.
+    dir: PathBuf,
     admin: String,
     http: reqwest::Client,
     process: Process,
@@ -123,47 +131,7 @@ impl Sim {
     /// # Errors
     /// When it is not ready after 30 s.
     pub async fn start(shape: Shape, dir: &Path) -> Result<Self> {
-        let mut command = Command::new(bin("scylla-sim")?);
-        command.arg("--dir").arg(dir.join(&shape.name)).args([
-            "--cluster-name",
-            &shape.name,
-            "--api-port",
-            "0",
-        ]);
-        command.args(["--racks", &shape.racks.to_string()]);
-        for (dc, nodes) in &shape.dcs {
-            command.args(["--dc", &format!("{dc}:{nodes}")]);
-        }
-        // Host ids come from the seed, and are unique in the world.
-        let seed = shape
-            .name
-            .bytes()
-            .fold(7_u64, |seed, byte| seed.wrapping_mul(31) + u64::from(byte));
-        command
-            .args(["--seed", &seed.to_string()])
-            .args(&shape.arguments);
-        // As nodes have them from their machine.
-        command.env("AWS_ACCESS_KEY_ID", SeaweedFs::ACCESS_KEY);
-        command.env("AWS_SECRET_ACCESS_KEY", SeaweedFs::SECRET_KEY);
-        let mut process =
-            Process::start(&mut command, &dir.join(format!("logs/{}.log", shape.name)))?;
-        let ready = eventually(
-            "the simulated cluster",
-            Duration::from_secs(30),
-            async || {
-                let output = process.output();
-                let line = output.lines().find(|line| line.starts_with('{'));
-                if let Some(line) = line {
-                    return serde_json::from_str::<Ready>(line)
-                        .context("reading the simulator's line");
-                }
-                if !process.running() {
-                    bail!("the simulator ended: {output}");
-                }
-                bail!("not ready yet: {output}")
-            },
-        )
-        .await?;
+        let (process, ready) = launch(&shape, dir).await?;
         let http = reqwest::Client::builder()
             .no_proxy()
             .timeout(Duration::from_secs(120))
@@ -171,10 +139,24 @@ impl Sim {
         Ok(Self {
             nodes: ready.nodes,
             shape,
+            dir: dir.to_owned(),
             admin: ready.admin,
             http,
             process,
         })
+    }
+
+    /// Restarts all nodes with other arguments; where they are and what they hold stays.
+    ///
+    /// # Errors
+    /// When they do not end, or are not ready again after 30 s.
+    pub async fn restart(&mut self, arguments: &[&str]) -> Result<()> {
+        self.process.terminate(Duration::from_secs(30))?;
+        self.shape.arguments.clear();
+        self.shape = self.shape.clone().with(arguments);
+        let (process, ready) = launch(&self.shape, &self.dir).await?;
+        (self.process, self.admin) = (process, ready.admin);
+        Ok(())
     }
 
     /// Its name.
@@ -262,15 +244,22 @@ impl Sim {
         self.admin(Method::POST, "/mutate", Some(body)).await
     }
 
-    /// What every table holds.
+    /// What every table holds: as files tell it, and as clients read it from all replicas.
     ///
     /// # Errors
-    /// When the simulator does not answer.
+    /// When the simulator does not answer, or files and clients tell of different numbers of rows.
     pub async fn fingerprints(&self) -> Result<Fingerprints> {
-        let all: Vec<Fingerprint> = serde_json::from_value(
+        let mut all: Vec<Fingerprint> = serde_json::from_value(
             self.admin(Method::GET, "/fingerprint?deep=true", None)
                 .await?,
         )?;
+        let cql = Cql::connect(self).await?;
+        for one in all.iter_mut().filter(|one| one.value_bytes <= READ) {
+            let name = format!("\"{}\".\"{}\"", one.keyspace, one.table_name);
+            one.read = cql.rows(&format!("SELECT * FROM {name}")).await?;
+            let (files, read) = (one.rows, one.read.len());
+            ensure!(files == read as u64, "{name}: {files} rows, {read} read");
+        }
         Ok(all
             .into_iter()
             .map(|one| (format!("{}.{}", one.keyspace, one.table_name), one))
@@ -308,6 +297,55 @@ impl Sim {
     }
 }
 
+/// Starts the simulator's process, and waits for it.
+async fn launch(shape: &Shape, dir: &Path) -> Result<(Process, Ready)> {
+    let mut command = Command::new(bin("scylla-sim")?);
+    command.arg("--dir").arg(dir.join(&shape.name)).args([
+        "--cluster-name",
+        &shape.name,
+        "--api-port",
+        "0",
+    ]);
+    command.args(["--racks", &shape.racks.to_string()]);
+    for (dc, nodes) in &shape.dcs {
+        command.args(["--dc", &format!("{dc}:{nodes}")]);
+    }
+    // Host ids come from the seed, and are unique in the world.
+    let seed = shape
+        .name
+        .bytes()
+        .fold(7_u64, |seed, byte| seed.wrapping_mul(31) + u64::from(byte));
+    command
+        .args(["--seed", &seed.to_string()])
+        .args(&shape.arguments);
+    // As nodes have them from their machine.
+    command.env("AWS_ACCESS_KEY_ID", SeaweedFs::ACCESS_KEY);
+    command.env("AWS_SECRET_ACCESS_KEY", SeaweedFs::SECRET_KEY);
+    let log = dir.join(format!("logs/{}.log", shape.name));
+    let told = |output: &str| -> Vec<String> {
+        let lines = output.lines().filter(|line| line.starts_with('{'));
+        lines.map(str::to_owned).collect()
+    };
+    let before = told(&std::fs::read_to_string(&log).unwrap_or_default()).len();
+    let mut process = Process::start(&mut command, &log)?;
+    let ready = eventually(
+        "the simulated cluster",
+        Duration::from_secs(30),
+        async || {
+            let output = process.output();
+            if let Some(line) = told(&output).get(before) {
+                return serde_json::from_str::<Ready>(line).context("reading the simulator's line");
+            }
+            if !process.running() {
+                bail!("the simulator ended: {output}");
+            }
+            bail!("not ready yet: {output}")
+        },
+    )
+    .await?;
+    Ok((process, ready))
+}
+
 /// Compares what two clusters hold; every table of `before` must be in `after`, whole.
 ///
 /// # Errors
@@ -322,6 +360,11 @@ pub fn compare(before: &Fingerprints, after: &Fingerprints) -> Result<()> {
                     "{name} has {} rows ({}) instead of {} ({})",
                     is.rows, is.table, was.rows, was.table
                 ));
+            }
+            Some(is) if is.read != was.read => {
+                let differ = |(is, was): &(&String, &String)| is != was;
+                let first = is.read.iter().zip(&was.read).find(differ);
+                wrong.push(format!("{name}: read, and before: {first:?}"));
             }
             Some(is)
                 if !is.replicas_consistent

@@ -13,15 +13,26 @@ use serde::{Deserialize, Serialize};
 pub enum Format {
     /// Partitions.db and Rows.db; checksums of all components in Scylla.db.
     Mt,
+    /// Partitions.db and Rows.db; no checksums in Scylla.db.
+    Ms,
     /// Index.db and Summary.db.
     Me,
 }
 
 impl Format {
+    /// Whether it is indexed by Partitions.db and Rows.db.
+    pub(crate) fn tries(self) -> bool {
+        match self {
+            Self::Mt | Self::Ms => true,
+            Self::Me => false,
+        }
+    }
+
     /// The version as it stands at the front of file names.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Mt => "mt",
+            Self::Ms => "ms",
             Self::Me => "me",
         }
     }

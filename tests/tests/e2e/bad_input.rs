@@ -359,7 +359,7 @@ impl<'a> Tmpfs<'a> {
     }
 
     /// Takes all of its inodes but a few.
-    fn fill(&self, left: usize) -> Result<()> {
+    pub(crate) fn fill(&self, left: usize) -> Result<()> {
         let dir = self.0.join("filler");
         std::fs::create_dir(&dir)?;
         let mut taken = Vec::new();
@@ -377,7 +377,7 @@ impl<'a> Tmpfs<'a> {
         Ok(())
     }
 
-    fn make_room(&self) -> Result<()> {
+    pub(crate) fn make_room(&self) -> Result<()> {
         Ok(std::fs::remove_dir_all(self.0.join("filler"))?)
     }
 }
@@ -439,7 +439,7 @@ async fn a_file_system_that_is_really_full_ends_the_restore_cleanly() -> Result<
 }
 
 /// Paths of all files below `root`.
-fn files_below(root: &Path) -> Result<Vec<String>> {
+pub(crate) fn files_below(root: &Path) -> Result<Vec<String>> {
     let mut found = Vec::new();
     let mut open = vec![root.to_owned()];
     while let Some(dir) = open.pop() {

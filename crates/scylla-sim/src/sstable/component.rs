@@ -40,13 +40,18 @@ pub(crate) fn filler(id: Uuid, bytes: usize) -> Vec<u8> {
 }
 
 /// Statistics, Filter and index components for `rows` rows and `data` bytes, by name.
-pub(crate) fn fillers(mt: bool, id: Uuid, rows: usize, data: u64) -> Vec<(&'static str, Vec<u8>)> {
+pub(crate) fn fillers(
+    tries: bool,
+    id: Uuid,
+    rows: usize,
+    data: u64,
+) -> Vec<(&'static str, Vec<u8>)> {
     let summary = usize::try_from(data / 2000).unwrap_or(usize::MAX);
     let mut files = vec![
         ("Statistics.db", filler(id, STATISTICS)),
         ("Filter.db", filler(id, rows * 10 / 8 + 8)),
     ];
-    if mt {
+    if tries {
         files.push(("Partitions.db", filler(id, rows * 15 + 37)));
         files.push(("Rows.db", filler(id, 4)));
     } else {

@@ -146,8 +146,8 @@ impl Writer {
 
     /// The components that depend on nothing but the rows.
     fn fillers(&self) -> Vec<(&'static str, Vec<u8>)> {
-        let mt = self.style.format == Format::Mt;
-        let mut files = component::fillers(mt, self.id, self.entries.len(), self.offset);
+        let tries = self.style.format.tries();
+        let mut files = component::fillers(tries, self.id, self.entries.len(), self.offset);
         files.push(if self.style.compressed {
             (
                 "CompressionInfo.db",

@@ -73,7 +73,11 @@ async fn a_snapshot_links_all_files_and_ends_with_its_manifest() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sstables_carry_real_checksums() {
-    for format in [scylla_sim::Format::Mt, scylla_sim::Format::Me] {
+    for format in [
+        scylla_sim::Format::Mt,
+        scylla_sim::Format::Ms,
+        scylla_sim::Format::Me,
+    ] {
         let sim = Sim::with(|config| config.format = format).await;
         sim.schema().await;
         sim.load("vks", "t").await;
@@ -100,7 +104,7 @@ async fn sstables_carry_real_checksums() {
             "TOC.txt",
         ];
         expected.extend(match format {
-            scylla_sim::Format::Mt => ["Partitions.db", "Rows.db"],
+            scylla_sim::Format::Mt | scylla_sim::Format::Ms => ["Partitions.db", "Rows.db"],
             scylla_sim::Format::Me => ["Index.db", "Summary.db"],
         });
         expected.sort_unstable();
