@@ -2,6 +2,8 @@
 
 #[path = "e2e/again.rs"]
 mod again;
+#[path = "e2e/altered.rs"]
+mod altered;
 #[path = "e2e/bad_input.rs"]
 mod bad_input;
 #[path = "e2e/crash.rs"]

@@ -111,6 +111,27 @@ pub fn differences(existing: &Schema, wanted: &Schema) -> Vec<Difference> {
     wanted.objects.iter().filter_map(differ).collect()
 }
 
+/// What rows of `wanted`'s tables would lose in the tables of `existing` that are called the same: columns
+/// that are not there, are of another type or were dropped since, and other keys. What is only in
+/// `existing` loses nothing.
+#[must_use]
+pub fn losses(existing: &Schema, wanted: &Schema) -> Vec<Difference> {
+    let mut all = differences(existing, wanted);
+    all.retain_mut(|difference| {
+        let (kind, keyspace, name) = (difference.kind, &difference.keyspace, &difference.name);
+        let mut objects = wanted.objects.iter();
+        let object = objects.find(|o| (o.kind, &o.keyspace, &o.name) == (kind, keyspace, name));
+        let columns = object.map(|o| Form::of(o).columns).unwrap_or_default();
+        difference.details.retain(|detail| match &detail.aspect {
+            Aspect::Column(name) | Aspect::Dropped(name) => columns.contains_key(name),
+            Aspect::Key => true,
+            Aspect::Missing | Aspect::Option(_) | Aspect::Definition => false,
+        });
+        !difference.details.is_empty()
+    });
+    all
+}
+
 fn difference(existing: Option<&Object>, wanted: &Object, details: Vec<Detail>) -> Difference {
     let text = |object: &Object| {
         let statements = object.statements.iter();

@@ -31,7 +31,7 @@ mod table;
 mod value;
 
 pub use choose::{Schema, Skipped, Why};
-pub use compare::{Aspect, Detail, Difference, differences, same};
+pub use compare::{Aspect, Detail, Difference, differences, losses, same};
 pub use error::Error;
 pub use lex::LARGEST;
 pub use make::{alter_option, drop, quote, text, tombstone_gc};

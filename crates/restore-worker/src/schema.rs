@@ -202,10 +202,10 @@ impl RestoreWorker {
     ) -> Result<Result<(SchemaUndo, Vec<Room>), String>, Failure> {
         let request = &job.request;
         let existing = schema_of(session).await?;
-        let wanted = match request.what {
-            Restored::Tables => None,
+        let (wanted, stored) = match request.what {
+            Restored::Tables => (None, self.stored(job).await?),
             Restored::All | Restored::Schema => match self.wanted(job).await? {
-                Ok(wanted) => wanted,
+                Ok(wanted) => (wanted, None),
                 Err(objection) => return Ok(Err(objection)),
             },
         };
@@ -221,6 +221,7 @@ impl RestoreWorker {
             what: request.what,
             existing: &existing,
             wanted: wanted.as_ref(),
+            stored: stored.as_ref(),
             tables: &tables,
             dcs: &job.dcs,
             occupied: &occupied,

@@ -13,7 +13,7 @@ use crate::bad_input::Tmpfs;
 const LIMIT: Duration = Duration::from_secs(90);
 
 /// Two keyspaces, with all that a schema may hold.
-const SCHEMA: [&str; 8] = [
+pub(crate) const SCHEMA: [&str; 8] = [
     "CREATE KEYSPACE shop WITH replication = {'class': 'NetworkTopologyStrategy', 'dc1': 2} AND tablets = {'enabled': false}",
     "CREATE KEYSPACE \"Orders\" WITH replication = {'class': 'NetworkTopologyStrategy', 'dc1': 1}",
     "CREATE TYPE shop.address (street text, city text)",
@@ -25,7 +25,7 @@ const SCHEMA: [&str; 8] = [
 ];
 
 /// What is read of them.
-const QUESTIONS: [&str; 5] = [
+pub(crate) const QUESTIONS: [&str; 5] = [
     "SELECT * FROM shop.users",
     "SELECT * FROM shop.by_name",
     "SELECT * FROM shop.visits",
@@ -34,7 +34,11 @@ const QUESTIONS: [&str; 5] = [
 ];
 
 /// A cluster with rows in all tables.
-async fn filled(world: &mut World, shape: Shape, schema: &[&str]) -> Result<(String, Cql)> {
+pub(crate) async fn filled(
+    world: &mut World,
+    shape: Shape,
+    schema: &[&str],
+) -> Result<(String, Cql)> {
     let (cluster, cql) = fresh(world, shape).await?;
     cql.run(schema).await?;
     for id in 0..40 {
@@ -89,7 +93,7 @@ pub(crate) async fn refused(world: &World, cluster: &str, properties: Value) -> 
     Ok(ended.cause)
 }
 
-async fn same(before: &Cql, after: &Cql) -> Result<()> {
+pub(crate) async fn same(before: &Cql, after: &Cql) -> Result<()> {
     for question in QUESTIONS {
         let (was, is) = (before.rows(question).await?, after.rows(question).await?);
         ensure!(!was.is_empty(), "{question}: nothing to compare");

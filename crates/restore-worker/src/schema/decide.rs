@@ -20,6 +20,8 @@ pub(crate) struct Case<'a> {
     pub(crate) existing: &'a Schema,
     /// What is to come of the backup's, by the cluster's names; `None` if none is restored.
     pub(crate) wanted: Option<&'a Schema>,
+    /// The backup's likewise, if rows alone are restored: what they are made of.
+    pub(crate) stored: Option<&'a Schema>,
     /// The tables that rows come into.
     pub(crate) tables: &'a [TableRef],
     /// The cluster's datacenters.
@@ -44,6 +46,7 @@ pub(crate) fn decide(case: &Case) -> Result<SchemaUndo, String> {
             false => objections.push(format!("{difference}")),
         }
     }
+    objections.extend(losses(case));
     let lacking = |object: &&Object| {
         !case
             .existing
@@ -149,6 +152,25 @@ fn tolerable(difference: &Difference, what: Restored) -> bool {
             difference.kind,
             Kind::Role | Kind::Grant | Kind::ServiceLevel
         )
+}
+
+/// What of rows would be lost or misread in the tables that are there.
+fn losses(case: &Case) -> Vec<String> {
+    let lost = |stored| cql::losses(case.existing, stored);
+    let lost = case.stored.map(lost).unwrap_or_default();
+    let concerns = |one: &&Difference| {
+        let mut tables = case.tables.iter();
+        tables.any(|table| {
+            table.keyspace == one.keyspace && (one.kind == Kind::Type || table.table == one.name)
+        })
+    };
+    let text = |one: &Difference| {
+        format!(
+            "{one}: rows would lose that; restore them beside it with their schema, as with --rename {0}={0}_restored",
+            one.keyspace
+        )
+    };
+    lost.iter().filter(concerns).map(text).collect()
 }
 
 fn unknown_datacenters(created: &[&Object], dcs: &[String]) -> Option<String> {
@@ -359,6 +381,7 @@ mod tests {
             what: Restored::All,
             existing: &existing,
             wanted: wanted.as_ref(),
+            stored: None,
             tables: &tables,
             dcs: &dcs,
             occupied: &[],
@@ -466,6 +489,40 @@ mod tests {
             "{said}"
         );
         assert_eq!(too_full(&room(100)), None);
+    }
+
+    #[test]
+    fn rows_alone_come_only_where_nothing_of_them_is_lost() {
+        let into = |table: &str| {
+            let here = [KEYSPACE, ("table", table)];
+            decided(&here, Some(&[KEYSPACE, USERS]), |case| {
+                case.stored = case.wanted.take();
+            })
+        };
+        let more = "CREATE TABLE shop.users (id int PRIMARY KEY, name text, age int)";
+        assert!(into(more).is_ok());
+        for (less, lost) in [
+            (
+                "CREATE TABLE shop.users (id int PRIMARY KEY)",
+                "`name` (`text`) is in the backup and not here",
+            ),
+            (
+                "CREATE TABLE shop.users (id int PRIMARY KEY, name blob)",
+                "`name` is `blob` here",
+            ),
+            (
+                "CREATE TABLE shop.users (id int, name text, PRIMARY KEY (id, name))",
+                "the primary key",
+            ),
+            (
+                "CREATE TABLE shop.users (id int PRIMARY KEY, name text);
+                 ALTER TABLE shop.users DROP name USING TIMESTAMP 5; ALTER TABLE shop.users ADD name text;",
+                "dropped column `name`",
+            ),
+        ] {
+            let said = into(less).unwrap_err();
+            assert!(said.contains(lost) && said.contains("--rename"), "{said}");
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@ use bucket::listing;
 use catalog::Filter;
 use cql::{Datacenters, Renames, Schema, Unmapped};
 use protocol::{PrepareSchema, RestoreRequest, scratch};
+use tracing::warn;
 
 use crate::{RestoreWorker, failure::Failure};
 
@@ -35,6 +36,19 @@ impl RestoreWorker {
             });
         };
         Ok(adapted(&Schema::read(&rows)?, request)?.map(Some))
+    }
+
+    /// What the tables were made of that rows alone are restored of; `None` if that is not known, for rows
+    /// can come without it.
+    pub(super) async fn stored(&self, job: &PrepareSchema) -> Result<Option<Schema>, Failure> {
+        match self.wanted(job).await {
+            Ok(found) => Ok(found.ok().flatten()),
+            Err(failure) if failure.retry() => Err(failure),
+            Err(failure) => {
+                warn!(error = %service::Chain(&failure), "the backup's schema can't be read, so tables are not compared");
+                Ok(None)
+            }
+        }
     }
 }
 
