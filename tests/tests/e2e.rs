@@ -1,5 +1,7 @@
 //! End to end, on real parts: NATS, an S3 server, processes, files; only ScyllaDB is simulated.
 
+#[path = "e2e/access.rs"]
+mod access;
 #[path = "e2e/again.rs"]
 mod again;
 #[path = "e2e/altered.rs"]
