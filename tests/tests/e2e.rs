@@ -6,6 +6,8 @@ mod access;
 mod again;
 #[path = "e2e/altered.rs"]
 mod altered;
+#[path = "e2e/attempts.rs"]
+mod attempts;
 #[path = "e2e/bad_input.rs"]
 mod bad_input;
 #[path = "e2e/crash.rs"]
