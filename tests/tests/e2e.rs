@@ -22,6 +22,8 @@ mod full;
 mod life;
 #[path = "e2e/limits.rs"]
 mod limits;
+#[path = "e2e/many.rs"]
+mod many;
 #[path = "e2e/matrix.rs"]
 mod matrix;
 #[path = "e2e/memory.rs"]
