@@ -108,6 +108,8 @@ impl RestoreWorker {
             self.call_off(&dir).await;
         }
         let _lock = staging.lock(ctx).await?;
+        // First, for it makes the room that a mark needs on a full disk.
+        staging.clear_run(origin)?;
         for mark in staging.marks()? {
             match self.upload_dir(&mark.table).await {
                 Ok(upload) => throw_out(&staging, mark, &upload)?,
@@ -118,7 +120,7 @@ impl RestoreWorker {
                 Err(failure) => return Err(failure),
             }
         }
-        staging.clear_run(origin)
+        Ok(())
     }
 
     async fn upload_dir(&self, table: &TableRef) -> Result<PathBuf, Failure> {

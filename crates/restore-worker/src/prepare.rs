@@ -61,7 +61,6 @@ impl RestoreWorker {
     /// Switches automatic compaction on again where it was noted, and clears the disk of what a
     /// restore that was given up left there. A table dropped since is fine.
     pub(crate) async fn put_back(&self, job: PutBack, ctx: &JobContext) -> Result<Fact, Failure> {
-        self.clear(job.origin, ctx).await?;
         let store = self.open(&job.location).await?;
         for table in self
             .undo(&store, job.origin)
@@ -77,6 +76,8 @@ impl RestoreWorker {
                 Err(cause) => return Err(cause.into()),
             }
         }
+        // Last, for it may fail on a full disk, which compaction may make room on.
+        self.clear(job.origin, ctx).await?;
         Ok(Fact::NodePutBack)
     }
 
