@@ -52,5 +52,7 @@ mod share;
 mod spread;
 #[path = "e2e/stop.rs"]
 mod stop;
+#[path = "e2e/undo.rs"]
+mod undo;
 #[path = "e2e/validate.rs"]
 mod validate;
