@@ -14,7 +14,7 @@ use crate::{
     limit,
     ring::Ring,
     undo::Undo,
-    wait::{Step, Wait, Who},
+    wait::{Step, Wait},
 };
 
 /// Where balancing stands, as far as the run knows.
@@ -163,16 +163,12 @@ impl Balancing {
                 since_ms,
                 round,
             } => Some(Wait {
-                who: Who::Node(*node),
-                step: Step::BalancingOff,
-                since_ms: *since_ms,
                 round: *round,
+                ..Wait::node(*node, Step::BalancingOff, *since_ms)
             }),
             Self::TurningOn(on) if on.undo.asked() => Some(Wait {
-                who: Who::Node(on.node),
-                step: Step::BalancingOn,
-                since_ms: on.undo.since_ms,
                 round: on.undo.round,
+                ..Wait::node(on.node, Step::BalancingOn, on.undo.since_ms)
             }),
             Self::Untouched | Self::Unknown | Self::Off { .. } | Self::TurningOn(_) => None,
         }

@@ -177,7 +177,7 @@ impl Life {
             Who::Node(node) => away(*node),
             Who::Dc(dc) => self.ring.in_dc(dc).all(away),
         };
-        let late = now_ms.saturating_sub(wait.since_ms) >= wait.step.limit_ms();
+        let late = now_ms.saturating_sub(wait.since_ms) >= wait.limit_ms;
         match (absent, late) {
             (true, _) => Some(Why::Absent),
             (false, true) => Some(Why::Late),
@@ -196,7 +196,7 @@ impl Life {
                 format!(
                     "{whose} {} within {}",
                     wait.step.undone(),
-                    limit::text(wait.step.limit_ms())
+                    limit::text(wait.limit_ms)
                 )
             }
             Why::Absent => {

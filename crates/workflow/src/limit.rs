@@ -45,9 +45,11 @@ pub const PROVE_MS: u64 = 24 * HOUR;
 pub const VIEWS_MS: u64 = 7 * 24 * HOUR;
 /// Switches of as many tables as there are; the node may be busy.
 pub const PREPARE_MS: u64 = 30 * MINUTE;
-/// Without any batch of a datacenter or node: a refresh of one batch may take hours on a busy cluster,
-/// and a table that comes back by tablets is one batch, of TiBs. Workers see earlier what stands still.
-pub const LOAD_MS: u64 = 24 * HOUR;
+/// Without any batch of a datacenter or node: a refresh of one batch may take hours on a busy cluster.
+pub const LOAD_MS: u64 = 2 * HOUR;
+/// The same where tables come back by tablets: each is one batch, of TiBs maybe. Its worker sees earlier that it
+/// stands still.
+pub const LOAD_TABLE_MS: u64 = 48 * HOUR;
 /// Tables of all nodes together that are counted node by node. With more of them a run's record would
 /// come near to what one message may hold.
 pub const NODE_TABLES: usize = 20_000;

@@ -28,6 +28,7 @@ use crate::{
     RestoreSpec, Shield,
     bitmap::Bitmap,
     life::Life,
+    limit,
     methods::Methods,
     report::Report,
     tables::Tables,
@@ -368,11 +369,13 @@ impl Restore {
 
     fn load_wait(&self, share: &Share) -> Option<Wait> {
         self.missing(share).next()?;
-        Some(Wait {
-            who: share.who(),
-            step: Step::Load,
-            since_ms: share.since_ms,
-            round: 0,
+        let wait = Wait::new(share.who(), Step::Load, share.since_ms);
+        Some(match self.by_tablets() {
+            true => Wait {
+                limit_ms: limit::LOAD_TABLE_MS,
+                ..wait
+            },
+            false => wait,
         })
     }
 }

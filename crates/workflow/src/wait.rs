@@ -178,16 +178,23 @@ pub(crate) struct Wait {
     pub(crate) since_ms: u64,
     /// Goes up when the same is asked again, and has to be published again.
     pub(crate) round: u32,
+    /// How long it may last.
+    pub(crate) limit_ms: u64,
 }
 
 impl Wait {
-    pub(crate) fn node(node: NodeId, step: Step, since_ms: u64) -> Self {
+    pub(crate) fn new(who: Who, step: Step, since_ms: u64) -> Self {
         Self {
-            who: Who::Node(node),
+            who,
             step,
             since_ms,
             round: 0,
+            limit_ms: step.limit_ms(),
         }
+    }
+
+    pub(crate) fn node(node: NodeId, step: Step, since_ms: u64) -> Self {
+        Self::new(Who::Node(node), step, since_ms)
     }
 
     /// Whether both ask for the same, so that the jobs of one are the jobs of the other, but for

@@ -12,7 +12,7 @@ use crate::{
 };
 
 const LIMIT: Duration = Duration::from_secs(120);
-const SSTABLES: u64 = 10_000;
+const SSTABLES: usize = 10_000;
 const TABLES: usize = 4;
 
 #[tokio::test]
@@ -29,7 +29,7 @@ async fn ten_thousand_sstables_come_back_with_their_schema() -> Result<()> {
     let (from, cql) = fresh(&mut world, Shape::new("from", 1)).await?;
     cql.run(&["CREATE KEYSPACE shop WITH replication = {'class': 'NetworkTopologyStrategy', 'dc1': 1} AND tablets = {'enabled': false}"])
         .await?;
-    let each = SSTABLES as usize / TABLES;
+    let each = SSTABLES / TABLES;
     let mut made = 0;
     for seed in 0..TABLES {
         let name = format!("part_{seed}");
@@ -45,7 +45,7 @@ async fn ten_thousand_sstables_come_back_with_their_schema() -> Result<()> {
         let loaded = world.sims[0].load(&table, seed as u64, bytes, each).await?;
         made += loaded["sstables"].as_u64().unwrap_or_default();
     }
-    ensure!(made >= SSTABLES, "only {made} SSTables");
+    ensure!(made >= SSTABLES as u64, "only {made} SSTables");
     let before = world.sims[0].fingerprints().await?;
     let tag = backup(&world, &from).await?;
     let (to, after) = fresh(&mut world, Shape::new("to", 1)).await?;
