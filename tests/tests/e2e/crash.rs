@@ -1,15 +1,32 @@
 //! Whatever is killed, whenever: the run goes on by itself, and ends true.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result, ensure};
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use serde_json::json;
 use testkit::eventually;
-use tests::{Cql, Fingerprints, Kind, Options, Shape, TableSpec, World, compare};
+use tests::{Cql, Fingerprints, Kind, Options, Service, Shape, TableSpec, World, compare};
 
-/// Kills of each kind of service, at least.
-const KILLS: u32 = 20;
+/// Kills of each kind of service at each stage of restores, and in backups: 20 of each kind.
+const EACH: u32 = 2;
+const IN_BACKUPS: u32 = 6;
+const KINDS: [Kind; 4] = [
+    Kind::Scheduler,
+    Kind::Snapshot,
+    Kind::Uploader,
+    Kind::Restore,
+];
+/// Those of a restore, and any of a backup.
+const STAGES: [&str; 8] = [
+    "INIT", "PLAN", "SCHEMA", "PREPARE", "DATA", "VIEWS", "PUT_BACK", BACKUP,
+];
+const BACKUP: &str = "BACKUP";
+/// Rounds within which that has to be so.
+const ROUNDS: u64 = 20;
 /// A run with kills may take this long.
 const LIMIT: Duration = Duration::from_secs(180);
 
@@ -64,12 +81,12 @@ async fn through(
     cluster: &str,
     kind: &str,
     properties: serde_json::Value,
-    mut torment: impl AsyncFnMut(&mut World) -> Result<()>,
+    mut torment: impl AsyncFnMut(&mut World, &str) -> Result<()>,
 ) -> Result<tests::Ended> {
     let task = world.api.submit(cluster, kind, properties).await?;
-    let began = std::time::Instant::now();
+    let began = Instant::now();
     loop {
-        torment(world).await?;
+        torment(world, &task).await?;
         world.revive()?;
         world.api.ready().await?;
         // Right after NATS has lost everything nobody knows the run, until the leader has rebuilt it.
@@ -95,7 +112,7 @@ async fn round(
     [full, empty]: &[String; 2],
     seed: u64,
     before: &mut Fingerprints,
-    torment: &mut impl AsyncFnMut(&mut World) -> Result<()>,
+    torment: &mut impl AsyncFnMut(&mut World, &str) -> Result<()>,
 ) -> Result<()> {
     let location = world.store.location();
     world.sims[0]
@@ -163,36 +180,85 @@ fn seed() -> Result<u64> {
     Ok(seed)
 }
 
+/// Kills services, at moments that follow from a seed.
+struct Killer {
+    random: StdRng,
+    /// How often each kind was killed at each stage.
+    kills: BTreeMap<(Kind, String), u32>,
+}
+
+impl Killer {
+    /// Whether a kind is to be killed at a stage once more.
+    fn wants(&self, kind: Kind, stage: &str) -> bool {
+        let times = self.kills.get(&(kind, stage.to_owned()));
+        let enough = match stage == BACKUP {
+            true => IN_BACKUPS,
+            false => EACH,
+        };
+        STAGES.contains(&stage) && times.is_none_or(|times| *times < enough)
+    }
+
+    fn is_done(&self) -> bool {
+        let mut kinds = KINDS.into_iter();
+        kinds.all(|kind| !STAGES.iter().any(|stage| self.wants(kind, stage)))
+    }
+
+    /// Kills one of those that are to be killed at the stage that the run is at, if there are any for a while.
+    async fn strike(&mut self, world: &mut World, task: &str) -> Result<()> {
+        let until = Instant::now() + Duration::from_millis(400);
+        let longest = match task.contains("/restore/") {
+            true => 20,
+            false => 400,
+        };
+        while Instant::now() < until {
+            let pause = self.random.random_range(0..longest);
+            tokio::time::sleep(Duration::from_millis(pause)).await;
+            let stage = stage(world, task).await;
+            let services = world.services.iter_mut();
+            let wanted = services.filter(|service| self.wants(service.kind, &stage));
+            let mut wanted: Vec<&mut Service> = wanted.collect();
+            if wanted.is_empty() {
+                continue;
+            }
+            let victim = wanted.swap_remove(self.random.random_range(0..wanted.len()));
+            victim.kill();
+            *self.kills.entry((victim.kind, stage)).or_default() += 1;
+            return Ok(());
+        }
+        Ok(())
+    }
+}
+
+/// The stage that a run is at, as far as somebody says.
+async fn stage(world: &World, task: &str) -> String {
+    if !task.contains("/restore/") {
+        return BACKUP.to_owned();
+    }
+    let progress = world.api.progress(task).await.unwrap_or_default();
+    let stage = progress["progress"]["stage"].as_str();
+    stage.unwrap_or_default().to_owned()
+}
+
 #[tokio::test]
-async fn services_killed_at_random_moments_cost_only_time() -> Result<()> {
+async fn services_killed_at_each_stage_cost_only_time() -> Result<()> {
     let (mut world, ids) = world().await?;
-    let mut random = StdRng::seed_from_u64(seed()?);
-    let mut kills: BTreeMap<Kind, u32> = BTreeMap::new();
+    let mut killer = Killer {
+        random: StdRng::seed_from_u64(seed()?),
+        kills: BTreeMap::new(),
+    };
     let mut before = Fingerprints::new();
-    for number in 0.. {
-        let least = [
-            Kind::Scheduler,
-            Kind::Snapshot,
-            Kind::Uploader,
-            Kind::Restore,
-        ]
-        .map(|kind| kills.get(&kind).copied().unwrap_or(0));
-        if least.iter().all(|n| *n >= KILLS) {
+    for number in 0..ROUNDS {
+        let mut torment = async |world: &mut World, task: &str| killer.strike(world, task).await;
+        let done = round(&mut world, &ids, number, &mut before, &mut torment).await;
+        let told = || format!("round {number}, {:?}\n{}", killer.kills, world.last_words());
+        done.with_context(told)?;
+        if killer.is_done() {
             break;
         }
-        ensure!(number < 60, "too few kills in 60 rounds: {kills:?}");
-        let mut torment = async |world: &mut World| {
-            tokio::time::sleep(Duration::from_millis(random.random_range(0..400))).await;
-            let victim = random.random_range(0..world.services.len());
-            let service = &mut world.services[victim];
-            *kills.entry(service.kind).or_default() += 1;
-            service.kill();
-            Ok(())
-        };
-        let done = round(&mut world, &ids, number, &mut before, &mut torment).await;
-        done.with_context(|| format!("round {number}, {kills:?}\n{}", world.last_words()))?;
     }
-    eprintln!("killed {kills:?}");
+    let (kills, all) = (&killer.kills, killer.kills.values().sum::<u32>());
+    eprintln!("{all} kills: {kills:?}");
+    ensure!(killer.is_done() && all >= 50, "too few: {kills:?}");
     Ok(())
 }
 
@@ -204,7 +270,7 @@ async fn nats_restarted_or_wiped_costs_only_time() -> Result<()> {
     for number in 0..4 {
         let wipe = number % 2 == 1;
         let mut struck = false;
-        let mut torment = async |world: &mut World| {
+        let mut torment = async |world: &mut World, _: &str| {
             tokio::time::sleep(Duration::from_millis(random.random_range(100..900))).await;
             if !std::mem::replace(&mut struck, true) {
                 if wipe {
