@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 
 use catalog::{Document as _, Undo, key::OwnKey};
 use protocol::{Fact, NodePrepared, PrepareNode, PutBack, RunId, TableRef};
-use queue::Context as JobContext;
+use queue::{Bucket, Context as JobContext, Kv};
+use service::Chain;
 use store::Store;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::{
     RestoreWorker,
@@ -42,12 +43,7 @@ impl RestoreWorker {
             node: self.id,
             compacting: compacting.into_iter().collect(),
         };
-        put(
-            &store,
-            OwnKey::Undo(job.origin, self.id).to_string(),
-            undo.to_json(),
-        )
-        .await?;
+        self.note(&store, job.origin, &undo).await?;
         for table in &undo.compacting {
             ctx.alive.moved(0);
             self.node.set_auto_compaction(table, false).await?;
@@ -78,10 +74,36 @@ impl RestoreWorker {
         }
         // Last, for it may fail on a full disk, which compaction may make room on.
         self.clear(job.origin, ctx).await?;
+        self.noted().delete(&self.note_key(job.origin)).await?;
         Ok(Fact::NodePutBack)
     }
 
+    /// Notes how the node was: first in the bucket, which outlives NATS, and then in NATS, so that the node
+    /// can be put back also while the bucket is out of reach.
+    async fn note(&self, store: &Store, origin: RunId, undo: &Undo) -> Result<(), Failure> {
+        let key = OwnKey::Undo(origin, self.id).to_string();
+        put(store, key, undo.to_json()).await?;
+        let (noted, key) = (self.noted(), self.note_key(origin));
+        if let Err(error) = noted.put(&key, undo).await {
+            // One of very many tables is more than a message holds. An older one knows less.
+            noted.delete(&key).await?;
+            warn!(error = %Chain(&error), "how the node was is noted in the bucket alone");
+        }
+        Ok(())
+    }
+
+    fn noted(&self) -> Kv<Undo> {
+        self.queue.bucket(Bucket::Undo)
+    }
+
+    fn note_key(&self, origin: RunId) -> String {
+        format!("nodes.{origin}.{}", self.id)
+    }
+
     async fn undo(&self, store: &Store, origin: RunId) -> Result<Option<Undo>, Failure> {
+        if let Some((undo, _)) = self.noted().get(&self.note_key(origin)).await? {
+            return Ok(Some(undo));
+        }
         let key = OwnKey::Undo(origin, self.id).to_string();
         let Some(body) = read(store, &key).await? else {
             return Ok(None);

@@ -93,13 +93,19 @@ impl<'a> Case<'a> {
         self.world.sims[1].admin(method, path, body).await
     }
 
-    /// What a restore changes, but for rows.
-    async fn state(&self) -> Result<Vec<String>> {
+    /// What is switched off.
+    async fn switches(&self) -> Result<Vec<String>> {
         let cluster = self.admin(Method::GET, "/cluster", None).await?;
         let off = cluster["switched_off"].as_array().context("a list")?;
         let mut state: Vec<String> = off.iter().map(ToString::to_string).collect();
         state.sort();
         state.push(format!("balancing: {}", cluster["balancing"]));
+        Ok(state)
+    }
+
+    /// What a restore changes, but for rows.
+    async fn state(&self) -> Result<Vec<String>> {
+        let mut state = self.switches().await?;
         state.extend(self.after.schema().await?);
         Ok(state)
     }
@@ -214,6 +220,11 @@ async fn whatever_ends_a_restore_early_it_is_undone() -> Result<()> {
         })
         .await?;
         case.stop(&task).await?;
+        // Nodes are put back by what NATS knows of them.
+        let ended = case.world.api.ended(&task, LIMIT).await;
+        ended.with_context(|| format!("{what}: {}", case.world.last_words()))?;
+        let is = case.switches().await?;
+        ensure!(was.starts_with(&is), "{what}: {was:#?} became {is:#?}");
         case.proxy.odds(&[]);
         case.undone(&task, &was, what).await?;
     }
