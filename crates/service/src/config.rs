@@ -195,7 +195,7 @@ pub struct RestoreConfig {
 impl Default for RestoreConfig {
     fn default() -> Self {
         Self {
-            slots: 2,
+            slots: 4,
             transfers: 16,
             rate_limit: 0,
             min_free_percent: 10,

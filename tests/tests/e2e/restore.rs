@@ -52,6 +52,8 @@ impl Case {
             environment: [
                 ("THETIS_NATS__RETRY_PAUSE_MS", "100"),
                 ("THETIS_NATS__STALL_SECS", "5"),
+                // So that some batches are in hand and some are not.
+                ("THETIS_RESTORE__SLOTS", "2"),
             ]
             .map(|(key, value)| (key.to_owned(), value.to_owned()))
             .into(),
