@@ -311,11 +311,16 @@ async fn rows_of_vnodes_come_into_tablets_and_a_drill_proves_it() -> Result<()> 
     );
     ensure!(after.schema().await? == was, "nothing is left of the drill");
     same(&before, &after).await?;
-    let listed = proven(&world, &from, &tag).await?;
-    ensure!(
-        listed["drill"] == listed["content"] && listed["drill"] != json!(""),
-        "{listed}"
-    );
+    // A proof is noted when its run has ended.
+    let listed = eventually("the drill's proof", LIMIT, async || {
+        let listed = proven(&world, &from, &tag).await?;
+        ensure!(
+            listed["drill"] == listed["content"] && listed["drill"] != json!(""),
+            "{listed}"
+        );
+        Ok(listed)
+    })
+    .await?;
 
     // One that fails leaves nothing, either.
     let (path, aside) = hide_one(&world)?;
@@ -335,12 +340,16 @@ async fn rows_of_vnodes_come_into_tablets_and_a_drill_proves_it() -> Result<()> 
         .api
         .done(&from, "validate_backup", properties, LIMIT)
         .await?;
-    let later = proven(&world, &from, &tag).await?;
-    ensure!(
-        later["present"].as_str() > listed["present"].as_str()
-            && later["content"] == listed["content"],
-        "{later}"
-    );
+    eventually("the proof", LIMIT, async || {
+        let later = proven(&world, &from, &tag).await?;
+        ensure!(
+            later["present"].as_str() > listed["present"].as_str()
+                && later["content"] == listed["content"],
+            "{later}"
+        );
+        Ok(())
+    })
+    .await?;
     for sim in &world.sims {
         sim.is_clean().await?;
     }
