@@ -14,10 +14,11 @@ demo: ## back up and restore a simulated cluster, end to end (KEEP=1 leaves it r
 	$(CARGO) build --locked --workspace --bins
 	@"$${CARGO_TARGET_DIR:-target}/debug/demo"
 
+# Tests wait more than they compute: half as many again as there are cores run at once.
 .PHONY: test
 test: ## run all tests on real servers
 	@tools/deps.sh
-	$(CARGO) test --locked --workspace
+	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-$$(( ($$(nproc) * 3 + 1) / 2 ))} $(CARGO) test --locked --workspace
 
 .PHONY: check
 check: ## what CI checks before it tests: format, lints, dependencies, docs
