@@ -2,9 +2,8 @@
 //!
 //! All parts are real but ScyllaDB: its simulator reads each row and writes it anew, which costs about
 //! a core. Who downloads alone does it by the own engine, all files with as many transfers; who loads
-//! alone has the node load one SSTable after the other, as the restore does. The store is behind a link
-//! that is narrower than this machine is fast: on a few cores two things that do nothing but compute take their
-//! time together, whatever is done about it. How that is, is measured as well.
+//! alone has the node load one SSTable after the other, as the restore does. The same is measured with the
+//! store behind a narrow link, where both halves take about as long.
 
 use std::{
     fs,
@@ -38,7 +37,7 @@ const LIMIT: Duration = Duration::from_secs(600);
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(10);
 
-/// What was measured, with the link and without.
+/// What was measured, without the link and with it.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Restored {
     pub(crate) bytes: u64,

@@ -284,11 +284,11 @@ fn restored(results: &Results) -> Option<(String, Met)> {
             median(halves.whole.clone())
         )
     };
-    let ratio = restored.linked.ratio();
+    let ratio = restored.unlinked.ratio();
     let got = format!(
-        "{}; without the link {}",
-        text(&restored.linked),
-        text(&restored.unlinked)
+        "{}; behind a link {}",
+        text(&restored.unlinked),
+        text(&restored.linked)
     );
     Some((got, at_most(ratio, 1.15, 1.05)))
 }
@@ -326,7 +326,7 @@ mod tests {
     fn a_restore_is_compared_with_its_longer_half() {
         let restored = |whole: &[f64]| crate::restore::Restored {
             bytes: 1 << 30,
-            linked: Halves {
+            unlinked: Halves {
                 download: vec![1.0, 4.0, 1.0],
                 load: vec![2.0, 2.0, 2.0],
                 whole: whole.to_vec(),
