@@ -160,7 +160,7 @@ async fn s3_keeps_all_promises() -> Result<()> {
 
     faults::any_key_is_signed_right(&subject.store).await?;
     faults::a_cancelled_upload_is_aborted(&server, &subject.store).await?;
-    faults::requests_are_few(&server, &subject.store).await
+    faults::requests_are_few(&server, &settings).await
 }
 
 /// With a key of the customer's, objects and files of one part and of several go there and back, and

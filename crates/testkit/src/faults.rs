@@ -180,6 +180,15 @@ impl Faults {
         self.inner.state().sent.clone()
     }
 
+    /// How often each request came so far, as in `PUT /bucket/key`.
+    #[must_use]
+    pub fn came(&self) -> BTreeMap<String, u64> {
+        let state = self.inner.state();
+        let came = state.seen.iter();
+        came.map(|(name, n)| (name.trim_end().to_owned(), *n))
+            .collect()
+    }
+
     /// Requests that wait for their answer now, as in `PUT /bucket/key`.
     #[must_use]
     pub fn in_flight(&self) -> Vec<String> {
