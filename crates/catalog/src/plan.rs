@@ -16,7 +16,7 @@ use crate::{
     Document, IdKind, InvalidSegment, Limits, Name, TableVersion,
     key::{ManifestKey, Owner, TableDir},
     manifest::{File, Files, Replication, TableEntry},
-    pack,
+    pack, segment,
     sstable::{DATA, InvalidName},
 };
 
@@ -163,8 +163,10 @@ impl Chunk {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChunkFile {
     /// Where it lies, below the data directory.
+    #[serde(deserialize_with = "segment::path")]
     pub path: String,
     /// Where it goes.
+    #[serde(deserialize_with = "segment::path")]
     pub key: String,
     /// Its bytes.
     pub bytes: u64,
@@ -180,6 +182,7 @@ pub struct ChunkFile {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Replaced {
     /// Where it is to be kept.
+    #[serde(deserialize_with = "segment::path")]
     pub kept: String,
     /// Its bytes, when the plan was made.
     pub bytes: u64,

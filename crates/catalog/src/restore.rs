@@ -24,7 +24,7 @@ pub use self::{
     tablets::{TabletList, obstacle, of_replica},
     twins::{Member, Twin, twins},
 };
-use crate::{Document, IdKind, InvalidSegment};
+use crate::{Document, IdKind, InvalidSegment, segment};
 
 /// Why there is no plan for a restore.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -241,6 +241,7 @@ impl Batch {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BatchSsTable {
     /// Its name, as in `mt-3gqe_1lnj_4sbpc2ezoscu9hhtor-big`.
+    #[serde(deserialize_with = "segment::name")]
     pub name: String,
     /// All its files.
     pub files: Vec<BatchFile>,
@@ -266,8 +267,10 @@ impl BatchSsTable {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BatchFile {
     /// Its name on disk.
+    #[serde(deserialize_with = "segment::name")]
     pub name: String,
     /// Where it lies.
+    #[serde(deserialize_with = "segment::path")]
     pub key: String,
     /// Its bytes.
     pub bytes: u64,

@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
 /// Why a text cannot be a segment of a key.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -30,6 +30,23 @@ pub fn check(text: &str) -> Result<&str, InvalidSegment> {
         text: text.to_owned(),
         why,
     })
+}
+
+/// Reads a name from a document that others may have written.
+pub(crate) fn name<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
+    let text = String::deserialize(from)?;
+    check(&text).map_err(D::Error::custom)?;
+    Ok(text)
+}
+
+/// Reads a path or a key from a document that others may have written: names with slashes between
+/// them, so that it leads to nowhere but below where it begins.
+pub(crate) fn path<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
+    let text = String::deserialize(from)?;
+    for name in text.split('/') {
+        check(name).map_err(D::Error::custom)?;
+    }
+    Ok(text)
 }
 
 /// A table's identity as it stands in keys and directory names: 32 lower-case hex digits.
@@ -95,6 +112,56 @@ mod tests {
         for wrong in ["", ".", "..", "a/b", "/", "a\nb", "a\0", "\u{7f}", "\u{85}"] {
             assert_eq!(check(wrong).unwrap_err().text, wrong);
         }
+    }
+
+    /// What lies in a bucket may have been put there by others, who must not reach a node's other files.
+    #[test]
+    fn a_document_leads_to_nowhere_but_its_place() {
+        use crate::{plan::ChunkFile, restore::BatchSsTable};
+        let chunk = |path: &str, key: &str, kept: &str| {
+            let replaces = serde_json::json!({"kept": kept, "bytes": 1});
+            let file =
+                serde_json::json!({"path": path, "key": key, "bytes": 1, "replaces": replaces});
+            serde_json::from_value::<ChunkFile>(file).map_err(|e| e.to_string())
+        };
+        let batch = |sstable: &str, file: &str, key: &str| {
+            let files = serde_json::json!([{"name": file, "key": key, "bytes": 1}]);
+            let sstable = serde_json::json!({"name": sstable, "files": files});
+            serde_json::from_value::<BatchSsTable>(sstable).map_err(|e| e.to_string())
+        };
+        let (path, key) = (
+            "shop/users-0ab/snapshots/sm_x/me-1-big-Data.db",
+            "backup/sst/x",
+        );
+        assert!(chunk(path, key, "backup/sst/x.sm_y").is_ok());
+        assert!(batch("me-1-big", "me-1-big-Data.db", key).is_ok());
+        for hostile in [
+            "/etc/shadow",
+            "../x",
+            "a/../../x",
+            "a//x",
+            "a/./x",
+            "",
+            "a\0",
+            "a/",
+        ] {
+            for read in [
+                chunk(hostile, key, key).err(),
+                chunk(path, hostile, key).err(),
+                chunk(path, key, hostile).err(),
+                batch(hostile, "me-1-big-Data.db", key).err(),
+                batch("me-1-big", hostile, key).err(),
+                batch("me-1-big", "me-1-big-Data.db", hostile).err(),
+            ] {
+                let said = read.expect(hostile);
+                assert!(
+                    said.contains("cannot be part of a key"),
+                    "{hostile}: {said}"
+                );
+            }
+        }
+        assert!(batch("a/me-1-big", "me-1-big-Data.db", key).is_err());
+        assert!(batch("me-1-big", "a/me-1-big-Data.db", key).is_err());
     }
 
     #[test]
