@@ -10,6 +10,8 @@ use testkit::eventually;
 /// How a run ended.
 #[derive(Clone, Debug)]
 pub struct Ended {
+    /// Its id.
+    pub run: String,
     /// `DONE`, `ERROR`, `STOPPED` or `ABORTED`.
     pub status: String,
     /// Why.
@@ -188,6 +190,7 @@ impl Api {
             }
             let cause = run["cause"].as_str().unwrap_or_default().to_owned();
             Ok(Ended {
+                run: run["id"].as_str().unwrap_or_default().to_owned(),
                 status: status.to_owned(),
                 cause,
                 progress: found["progress"].clone(),

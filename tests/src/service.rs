@@ -20,6 +20,8 @@ pub enum Kind {
     Uploader,
     /// Restores.
     Restore,
+    /// All three workers beside a node.
+    Node,
 }
 
 impl Kind {
@@ -31,6 +33,7 @@ impl Kind {
             Self::Snapshot => "snapshot-worker",
             Self::Uploader => "uploader",
             Self::Restore => "restore-worker",
+            Self::Node => "node",
         }
     }
 }
@@ -44,6 +47,8 @@ pub struct Service {
     pub name: String,
     environment: Vec<(String, String)>,
     log: PathBuf,
+    /// Another build of `thetis`, if it is not the one beside the tests.
+    program: Option<PathBuf>,
     process: Option<Process>,
 }
 
@@ -57,8 +62,14 @@ impl Service {
             name,
             environment,
             log,
+            program: None,
             process: None,
         }
+    }
+
+    /// Runs another build from its next start on.
+    pub fn upgrade(&mut self, program: &Path) {
+        self.program = Some(program.to_owned());
     }
 
     /// Starts it, unless it runs.
@@ -69,7 +80,8 @@ impl Service {
         if self.running() {
             return Ok(());
         }
-        let mut command = Command::new(bin("thetis")?);
+        let program = self.program.clone().map_or_else(|| bin("thetis"), Ok)?;
+        let mut command = Command::new(program);
         command.arg(self.kind.verb()).env_remove("THETIS_CONFIG");
         command.envs(self.environment.iter().map(|(k, v)| (k, v)));
         self.process = Some(

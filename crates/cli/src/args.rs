@@ -10,6 +10,7 @@ use crate::{
     api::DEFAULT_URL,
     output::Format,
     verbs::{
+        audit::AuditArgs,
         backup::BackupArgs,
         bucket::{self, BucketVerb},
         cluster::{self, ClusterVerb},
@@ -18,12 +19,15 @@ use crate::{
         location::{self, LocationVerb},
         progress::ProgressArgs,
         restore::RestoreArgs,
+        secret::{self, SecretVerb},
         serve::ServiceArgs,
         start::StartArgs,
         stop::StopArgs,
+        support_bundle::SupportBundleArgs,
         suspend::{ResumeArgs, SuspendArgs},
         tasks::TasksArgs,
         throttle::ThrottleArgs,
+        token::{self, TokenVerb},
         update::UpdateArgs,
         verify::VerifyArgs,
         version,
@@ -137,6 +141,16 @@ pub(crate) enum Asking {
     Resume(ResumeArgs),
     /// Change how fast a cluster's work goes, while it runs
     Throttle(ThrottleArgs),
+    /// Gather all there is to know of a run in a file, for whoever has to find out what went wrong
+    SupportBundle(SupportBundleArgs),
+    /// Say who may ask the API for what
+    #[command(subcommand, after_help = token::EXAMPLES)]
+    Token(TokenVerb),
+    /// See to the credentials that are kept of clusters
+    #[command(subcommand, after_help = secret::EXAMPLES)]
+    Secret(SecretVerb),
+    /// See who changed what
+    Audit(AuditArgs),
     /// Print the versions of this tool and of the scheduler
     #[command(after_help = version::EXAMPLES)]
     Version,

@@ -12,6 +12,77 @@ pub(crate) struct Version {
     pub(crate) version: String,
 }
 
+/// `POST /tokens`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct MadeToken {
+    pub(crate) expires_at: Option<String>,
+    pub(crate) token: String,
+}
+
+/// `GET /tokens`, an item.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Token {
+    pub(crate) name: String,
+    pub(crate) role: String,
+    pub(crate) created_at: Option<String>,
+    pub(crate) created_by: String,
+    pub(crate) expires_at: Option<String>,
+    pub(crate) expired: bool,
+}
+
+/// `POST /secrets/rotation`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Rotated {
+    pub(crate) rotated: u64,
+    pub(crate) current: u64,
+    pub(crate) unreadable: Vec<String>,
+}
+
+/// `GET /audit`, an item.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Audit {
+    pub(crate) at: Option<String>,
+    pub(crate) who: String,
+    pub(crate) role: String,
+    pub(crate) over: String,
+    pub(crate) action: String,
+    pub(crate) status: u16,
+    pub(crate) target: String,
+    pub(crate) hash: String,
+    pub(crate) unnoted: u64,
+}
+
+/// `GET .../{run}/bundle`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Bundle {
+    pub(crate) version: String,
+    pub(crate) config: String,
+    pub(crate) cluster: Value,
+    pub(crate) task: Value,
+    pub(crate) run: Value,
+    pub(crate) progress: Value,
+    pub(crate) events: Vec<Value>,
+    pub(crate) audit: Vec<Value>,
+    pub(crate) workers: Value,
+    pub(crate) queue: Value,
+    pub(crate) logs: Vec<Logs>,
+}
+
+/// What a process has logged of a run.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Logs {
+    pub(crate) who: String,
+    pub(crate) process: String,
+    pub(crate) version: String,
+    pub(crate) lines: Vec<String>,
+}
+
 /// `GET /clusters`, an item.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]

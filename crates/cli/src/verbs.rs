@@ -1,5 +1,6 @@
 //! The verbs, one file each.
 
+pub(crate) mod audit;
 pub(crate) mod backup;
 pub(crate) mod bucket;
 pub(crate) mod cluster;
@@ -8,13 +9,16 @@ pub(crate) mod info;
 pub(crate) mod location;
 pub(crate) mod progress;
 pub(crate) mod restore;
+pub(crate) mod secret;
 pub(crate) mod serve;
 pub(crate) mod start;
 pub(crate) mod stop;
+pub(crate) mod support_bundle;
 pub(crate) mod suspend;
 pub(crate) mod target;
 pub(crate) mod tasks;
 pub(crate) mod throttle;
+pub(crate) mod token;
 pub(crate) mod update;
 pub(crate) mod verify;
 pub(crate) mod version;
@@ -73,6 +77,10 @@ pub(crate) async fn ask(client: &Client, verb: Asking) -> Result<(), Failure> {
         Asking::Suspend(args) => suspend::suspend(client, args).await,
         Asking::Resume(args) => suspend::resume(client, args).await,
         Asking::Throttle(args) => throttle::run(client, args).await,
+        Asking::SupportBundle(args) => support_bundle::run(client, &args).await,
+        Asking::Token(verb) => token::run(client, verb).await,
+        Asking::Secret(verb) => secret::run(client, verb).await,
+        Asking::Audit(args) => audit::run(client, &args).await,
         Asking::Version => version::run(client).await,
     }
 }

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::{Answer, Audit, Command, Event, Job};
+use crate::{Answer, Audit, Command, Event, Job, Notice};
 
 /// The version this build writes. Additions that older builds may skip do not change it.
 pub(crate) const VERSION: &str = "1";
@@ -66,7 +66,8 @@ pub enum DecodeError {
     },
 }
 
-/// What can be sent: a job, an event, a command and its answer, a note on who changed what.
+/// What can be sent: a job, an event, a command and its answer, a note on who changed what, a
+/// notice of how a run ended.
 pub trait Message: Serialize + DeserializeOwned + JsonSchema {
     /// The message as bytes, in the newest version.
     ///
@@ -109,6 +110,7 @@ impl Message for Event {}
 impl Message for Command {}
 impl Message for Answer {}
 impl Message for Audit {}
+impl Message for Notice {}
 
 /// What every message has.
 #[derive(Deserialize)]

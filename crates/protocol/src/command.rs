@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::{Schedule, TaskKind};
+use crate::{RunId, Schedule, TaskId, TaskKind};
 
 /// Something asked of a cluster. Subject `thetis.command.<cluster>.<kind>`, the cluster by id or name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -141,11 +141,11 @@ pub enum Answer {
     },
 }
 
-/// What users changed. Subject `thetis.audit.<cluster>`, or `thetis.audit.none` where no cluster is meant.
+/// Who changed what. Subject `thetis.audit.<cluster>`, or `thetis.audit.none` where no cluster is meant.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Audit {
-    /// Somebody asked for a change.
+    /// Somebody asked for a change, or was not let in.
     Asked {
         /// When, in milliseconds since 1970.
         at_ms: u64,
@@ -159,5 +159,38 @@ pub enum Audit {
         request: String,
         /// The HTTP status answered: 2xx if it was done.
         status: u16,
+        /// The path of what it has made, if it has made something.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        made: String,
+        /// SHA-256, in hexadecimal, of what was asked: method, path with query, and body, each but the last
+        /// with a line's end. None of what was refused unread, or may hold credentials.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        hash: String,
+        /// How many requests of strangers that were refused before this one are not noted: of those one a
+        /// second is.
+        #[serde(default, skip_serializing_if = "none")]
+        unnoted: u64,
     },
+    /// A run has removed backups, by retention or because somebody asked for it.
+    Removed {
+        /// When, in milliseconds since 1970.
+        at_ms: u64,
+        /// The run.
+        run: RunId,
+        /// Its task.
+        task: TaskId,
+        /// Backups of which nothing is left, each as `<task>/<tag>`, in order.
+        backups: Vec<String>,
+        /// Objects removed, and their bytes as far as they are known.
+        objects: u64,
+        /// See `objects`.
+        bytes: u64,
+        /// SHA-256, in hexadecimal, of the lines of `backups`.
+        hash: String,
+    },
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes it so")]
+fn none(count: &u64) -> bool {
+    *count == 0
 }

@@ -20,6 +20,7 @@ mod id;
 mod job;
 mod location;
 mod native;
+mod notice;
 mod pace;
 mod record;
 mod retention;
@@ -45,6 +46,7 @@ pub use job::{
 };
 pub use location::{InvalidLocation, Location, Provider};
 pub use native::{NativeStore, NativeUpload, TableMethod};
+pub use notice::{EndedRun, Notice};
 pub use pace::{DcLimit, InvalidLimit, Pace, Throttles};
 pub use record::{
     Cluster, ClusterNode, Control, Presence, Progress, RunStatus, Schedule, Task, TaskKind,

@@ -5,14 +5,14 @@ use serde_json::Value;
 use crate::{
     Answer, Audit, BackupId, BackupRequest, BatchLoaded, ChunkStored, ClearRequest, ClearSnapshots,
     ClusterId, Command, DcBatches, DcLimit, DcMapping, DcNodes, DeleteBackups, DeleteRequest,
-    DropSnapshot, Event, Fact, Failed, Index, Indexed, Inspect, Inspected, Job, LoadBatch,
-    Location, Method, NewTask, NodeId, NodeInfo, NodePrepared, NodeValidated, Pace, Ping, Pinged,
-    PlanRestore, PrepareNode, PrepareSchema, Probe, ProveRestore, Purge, Purged, PutBack, Rename,
-    Request, RestorePlanned, RestoreProven, RestoreRequest, Retention, Room, RunEnded, RunId,
-    RunStatus, Schedule, SchemaPrepared, SchemaSettled, Seal, Sealed, SetBalancing, SettleSchema,
-    SnapshotTag, SnapshotsCleared, StartTask, StopTask, StoreSchema, TableMethod, TableRef,
-    TableSize, TakeSnapshot, TaskId, TaskKind, TaskProgress, TaskRetention, Unit, Upload, Validate,
-    ValidateRequest, Validated,
+    DropSnapshot, EndedRun, Event, Fact, Failed, Index, Indexed, Inspect, Inspected, Job,
+    LoadBatch, Location, Method, NewTask, NodeId, NodeInfo, NodePrepared, NodeValidated, Notice,
+    Pace, Ping, Pinged, PlanRestore, PrepareNode, PrepareSchema, Probe, ProveRestore, Purge,
+    Purged, PutBack, Rename, Request, RestorePlanned, RestoreProven, RestoreRequest, Retention,
+    Room, RunEnded, RunId, RunStatus, Schedule, SchemaPrepared, SchemaSettled, Seal, Sealed,
+    SetBalancing, SettleSchema, SnapshotTag, SnapshotsCleared, StartTask, StopTask, StoreSchema,
+    TableMethod, TableRef, TableSize, TakeSnapshot, TaskId, TaskKind, TaskProgress, TaskRetention,
+    Unit, Upload, Validate, ValidateRequest, Validated,
 };
 
 /// The JSON Schema of all jobs.
@@ -58,6 +58,15 @@ pub fn of_answers() -> Value {
 #[must_use]
 pub fn of_audit() -> Value {
     serde_json::to_value(schemars::schema_for!(Audit)).expect("a schema is plain data")
+}
+
+/// The JSON Schema of notices of how runs ended.
+///
+/// # Panics
+/// Never: a schema is plain data.
+#[must_use]
+pub fn of_notices() -> Value {
+    serde_json::to_value(schemars::schema_for!(Notice)).expect("a schema is plain data")
 }
 
 /// One sample of every kind of command.
@@ -115,17 +124,49 @@ pub fn answer() -> Answer {
     }
 }
 
-/// A sample of a note on who changed what.
+/// A sample of each note on who changed what.
 #[must_use]
-pub fn audit() -> Audit {
-    Audit::Asked {
-        at_ms: 1_769_904_000_000,
-        who: "ci".into(),
-        role: "operator".into(),
-        over: "http".into(),
-        request: "PUT /api/v1/cluster/prod/task/backup/nightly/start".into(),
-        status: 200,
-    }
+pub fn audits() -> Vec<Audit> {
+    vec![
+        Audit::Asked {
+            at_ms: 1_769_904_000_000,
+            who: "ci".into(),
+            role: "operator".into(),
+            over: "http".into(),
+            request: "PUT /api/v1/cluster/prod/task/backup/nightly/start".into(),
+            status: 200,
+            made: String::new(),
+            hash: "0a".repeat(32),
+            unnoted: 0,
+        },
+        Audit::Removed {
+            at_ms: 1_769_904_000_000,
+            run: id("a1"),
+            task: id("a2"),
+            backups: vec![format!("{}/sm_20260101000000UTC", id::<TaskId>("a2"))],
+            objects: 12,
+            bytes: 4_096,
+            hash: "0b".repeat(32),
+        },
+    ]
+}
+
+/// A sample of a notice of how a run ended.
+#[must_use]
+pub fn notice() -> Notice {
+    Notice::RunEnded(EndedRun {
+        run: id("a1"),
+        cluster: cluster(),
+        cluster_name: "prod".into(),
+        task: id("a2"),
+        kind: TaskKind::Backup,
+        task_name: "nightly".into(),
+        labels: [("team".into(), "db".into())].into(),
+        status: RunStatus::Error,
+        cause: "10.0.0.2: the disk is full".into(),
+        asked_ms: 1_769_904_000_000,
+        ended_ms: 1_769_904_300_000,
+    })
 }
 
 fn id<T: std::str::FromStr<Err: std::fmt::Debug>>(last: &str) -> T {

@@ -7,8 +7,9 @@
 //! * `thetis.event.<kind>.<cluster>.<run>`.
 //! * `thetis.command.<cluster>.<kind>`, the cluster by id or name.
 //! * `thetis.audit.<cluster>`.
+//! * `thetis.notice.<cluster>.<type>.<task>.<status>`, ids and small letters.
 
-use crate::{ClusterId, Event, Job, LoadBatch, NodeId, RunId};
+use crate::{ClusterId, Event, Job, LoadBatch, NodeId, Notice, RunId};
 
 /// All jobs.
 pub const JOBS: &str = "thetis.job.>";
@@ -27,6 +28,18 @@ pub const AUDIT: &str = "thetis.audit.>";
 pub fn of_audit(cluster: Option<&str>) -> String {
     let token = cluster.filter(|name| is_token(name));
     format!("thetis.audit.{}", token.unwrap_or("none"))
+}
+
+/// Ends of runs, among all events: also of those that never began.
+pub const ENDS: [&str; 2] = ["thetis.event.run_ended.>", "thetis.event.refused.>"];
+
+/// Where a notice goes.
+#[must_use]
+pub fn of_notice(notice: &Notice) -> String {
+    let Notice::RunEnded(ended) = notice;
+    let (cluster, kind, task) = (ended.cluster, ended.kind.as_str(), ended.task);
+    let status = ended.status.as_str().to_ascii_lowercase();
+    format!("thetis.notice.{cluster}.{kind}.{task}.{status}")
 }
 
 /// Whether a text can stand between two dots of a subject.

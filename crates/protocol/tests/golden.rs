@@ -7,7 +7,7 @@
 
 use std::{fs, path::PathBuf};
 
-use protocol::{Command, Encoding, Event, Job, Message, schema};
+use protocol::{Audit, Command, Encoding, Event, Job, Message, Notice, schema};
 
 fn folder() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../proto-schemas/v1")
@@ -79,7 +79,23 @@ fn every_command_is_read_and_written_as_its_sample() {
         sample(&format!("command.{}", command.kind()), &command);
     }
     sample("answer", &schema::answer());
-    sample("audit.asked", &schema::audit());
+    for note in schema::audits() {
+        let name = match &note {
+            Audit::Asked { .. } => "audit.asked",
+            Audit::Removed { .. } => "audit.removed",
+        };
+        sample(name, &note);
+    }
+}
+
+#[test]
+fn a_notice_is_read_and_written_as_its_sample() {
+    let notice = schema::notice();
+    let made = notice.encode(Encoding::Json);
+    let json: serde_json::Value = serde_json::from_slice(&made).unwrap();
+    same("notice.run_ended.json", &pretty(&json));
+    assert_eq!(Notice::decode(&made, Encoding::Json).unwrap(), notice);
+    same("notice.schema.json", &pretty(&schema::of_notices()));
 }
 
 #[test]

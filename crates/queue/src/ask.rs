@@ -91,6 +91,7 @@ impl Queue {
             questions.push(heard);
         }
         let mut questions = futures::stream::select_all(questions);
+        let subjects: Arc<[String]> = kinds.iter().map(|kind| subject(kind, node)).collect();
         let mut answering = JoinSet::new();
         loop {
             tokio::select! {
@@ -99,8 +100,10 @@ impl Queue {
                 Some(_) = answering.join_next() => {}
                 Some(question) = questions.next(), if answering.len() < AT_ONCE => {
                     let (queue, handler) = (self.clone(), Arc::clone(&handler));
-                    let stop = stop.child_token();
-                    answering.spawn(async move { queue.reply(question, &*handler, stop).await });
+                    let (subjects, stop) = (Arc::clone(&subjects), stop.child_token());
+                    answering.spawn(async move {
+                        queue.reply(question, &subjects, &*handler, stop).await;
+                    });
                 }
             }
         }
@@ -108,11 +111,17 @@ impl Queue {
         Ok(())
     }
 
-    async fn reply<H: Handler>(&self, question: Sent, handler: &H, stop: CancellationToken) {
+    async fn reply<H: Handler>(
+        &self,
+        question: Sent,
+        subjects: &[String],
+        handler: &H,
+        stop: CancellationToken,
+    ) {
         let Some(to) = question.reply.clone() else {
             return;
         };
-        let event = match read::<Job>(&question) {
+        let event = match job(&question, subjects) {
             Ok(job) => {
                 let span = info_span!("question", kind = job.kind());
                 trace::continue_in(&span, question.headers.as_ref());
@@ -129,9 +138,7 @@ impl Queue {
                 cluster: protocol::ClusterId(uuid::Uuid::nil()),
                 run: protocol::RunId(uuid::Uuid::nil()),
                 node: handler.node(),
-                fact: Fact::Refused {
-                    reason: unfit.to_string(),
-                },
+                fact: Fact::Refused { reason: unfit },
             },
         };
         if let Err(error) = self.send(to.clone(), &event).await {
@@ -153,6 +160,21 @@ impl Queue {
 
 fn subject(kind: &str, node: NodeId) -> String {
     format!("thetis.ask.{kind}.{node}")
+}
+
+/// The job that is asked for. It must be the one its subject names: who may ask for what rests on
+/// subjects.
+fn job(question: &Sent, subjects: &[String]) -> Result<Job, String> {
+    let job: Job = read(question).map_err(|e| e.to_string())?;
+    let expected = job.node().map(|node| subject(job.kind(), node));
+    match expected.filter(|expected| subjects.contains(expected)) {
+        Some(expected) if question.subject.as_str() == expected => Ok(job),
+        Some(_) | None => Err(format!(
+            "a job of kind {} cannot be asked for on {}",
+            job.kind(),
+            question.subject
+        )),
+    }
 }
 
 fn read<T: Message>(message: &Sent) -> Result<T, protocol::DecodeError> {

@@ -1,17 +1,16 @@
-//! Commands by request and reply, and notes on who changed what.
+//! Commands by request and reply.
 
 use std::sync::Arc;
 
-use async_nats::{Message as Sent, header, jetstream::message::PublishMessage};
+use async_nats::Message as Sent;
 use futures::StreamExt as _;
-use protocol::{Answer, Audit, Command, Message as _, subject};
+use protocol::{Answer, Command, Message as _, subject};
 use serde_json::json;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, debug, info_span};
-use uuid::Uuid;
 
-use crate::{Error, Queue, streams, trace};
+use crate::{Error, Queue, trace};
 
 /// Replicas share commands as this group.
 const GROUP: &str = "thetis";
@@ -90,23 +89,6 @@ impl Queue {
             .await
         {
             debug!(%error, "a command's answer was not sent");
-        }
-    }
-
-    /// Keeps a note on who changed what.
-    ///
-    /// # Errors
-    /// [`Error`] if it is not kept.
-    pub async fn audit(&self, cluster: Option<&str>, note: &Audit) -> Result<(), Error> {
-        let encoding = protocol::Encoding::MessagePack;
-        let mut headers = trace::headers(encoding);
-        headers.insert(header::NATS_MESSAGE_ID, Uuid::new_v4().to_string());
-        let message = PublishMessage::build()
-            .payload(note.encode(encoding).into())
-            .headers(headers);
-        match self.store(subject::of_audit(cluster), message).await {
-            Ok(_) => Ok(()),
-            Err(refusal) => Err(refusal.into_error("a note on a change", streams::AUDIT)),
         }
     }
 }

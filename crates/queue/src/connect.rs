@@ -101,8 +101,8 @@ impl Queue {
         })
     }
 
-    /// Makes the streams and buckets that are missing. Safe to repeat, and repeated by whatever
-    /// here finds one gone.
+    /// Makes the streams and buckets that are missing, if that is ours to do. Safe to repeat, and
+    /// repeated by whatever here finds one gone.
     ///
     /// # Errors
     /// [`Error::Foreign`], [`Error::Full`], [`Error::Unavailable`].
@@ -114,6 +114,9 @@ impl Queue {
             ensuring,
             ..
         } = &*self.shared;
+        if !settings.provision {
+            return Ok(());
+        }
         let _turn = ensuring.lock().await;
         let each = streams::all(settings).into_iter().map(|config| async {
             let name = config.name.clone();

@@ -16,7 +16,7 @@ pub struct Depth {
     /// Size of all jobs that are not done.
     pub bytes: u64,
     /// By who takes them: `snapshot`, `upload`, `validate` and `restore` are workers, `scheduler` takes
-    /// requests, and `events` is the scheduler that folds events.
+    /// requests, `events` is the scheduler that folds events, and `notices` whoever tells how runs end.
     pub takers: BTreeMap<String, Waits>,
 }
 
@@ -47,7 +47,11 @@ impl Queue {
                 let mut consumers = stream.consumers();
                 while let Some(consumer) = consumers.try_next().await? {
                     let kind = consumer.name.split('-').next().unwrap_or_default();
-                    let taker = if jobs { kind } else { "events" };
+                    let taker = match (jobs, kind) {
+                        (true, kind) => kind,
+                        (false, "scheduler") => "events",
+                        (false, _) => "notices",
+                    };
                     let waits = depth.takers.entry(taker.to_owned()).or_default();
                     waits.waiting += consumer.num_pending;
                     waits.in_hand += u64::try_from(consumer.num_ack_pending).unwrap_or(0);

@@ -2,15 +2,18 @@
 
 use std::{fmt::Display, future::Future, time::Duration};
 
-use async_nats::jetstream::{self, AckKind};
-use protocol::{Event, Message, subject};
+use async_nats::jetstream::{
+    self, AckKind,
+    consumer::{DeliverPolicy, pull},
+};
+use protocol::{Encoding, Event, Message, Notice, subject};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use crate::{
     Error, Queue,
     consumer::durable,
-    error::Chain,
+    error::{BoxError, Chain},
     pull::{Gone, Pull},
     streams, trace,
 };
@@ -21,21 +24,43 @@ const BATCH: usize = 200;
 const GATHER: Duration = Duration::from_millis(10);
 /// Events handed to a listener that died come again after this time.
 const ACK_WAIT: Duration = Duration::from_secs(15);
+
+/// Who hears what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// What listeners share that stand in for each other.
+    pub name: String,
+    /// The subjects of what is heard, as `thetis.event.>`.
+    pub subjects: Vec<String>,
+    /// Whether the first to listen under the name hears what is stored, a week back at most; if not, only
+    /// what happens from then on.
+    pub from_the_start: bool,
+}
 /// The longest pause after a failure.
 const PAUSE: Duration = Duration::from_secs(5);
+
+impl Listener {
+    /// Hears all there is, from the start.
+    #[must_use]
+    pub fn to_all(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            subjects: vec![subject::EVENTS.to_owned()],
+            from_the_start: true,
+        }
+    }
+}
 
 impl Queue {
     /// Hands over events as they come, some at a time and in order, until `stop`. What `handler`
     /// has not returned `Ok` for comes again, also after a crash and after a change of leader; so
-    /// do, after a pause, those whose places in the batch it returns. `name` is what listeners share
-    /// that stand in for each other. The first to listen under a name hears what is stored, a week
-    /// back at most.
+    /// do, after a pause, those whose places in the batch it returns.
     ///
     /// # Errors
     /// [`Error::Settings`], at once, if the name is empty.
     pub async fn events<F, W, E>(
         &self,
-        name: &str,
+        listener: &Listener,
         stop: CancellationToken,
         mut handler: F,
     ) -> Result<(), Error>
@@ -44,7 +69,7 @@ impl Queue {
         W: Future<Output = Result<Vec<usize>, E>>,
         E: Display,
     {
-        if name.is_empty() {
+        if listener.name.is_empty() {
             return Err(Error::Settings("a listener needs a name".to_owned()));
         }
         let mut pull = None;
@@ -53,7 +78,7 @@ impl Queue {
             let (messages, events) = tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
-                gathered = self.gather(name, &mut pull) => gathered,
+                gathered = self.gather(listener, &mut pull) => gathered,
             };
             let count = events.len();
             if count == 0 {
@@ -89,10 +114,10 @@ impl Queue {
     /// the first, nothing is lost.
     async fn gather(
         &self,
-        name: &str,
+        listener: &Listener,
         pull: &mut Option<Pull>,
     ) -> (Vec<jetstream::Message>, Vec<Event>) {
-        let first = self.next_event(name, pull).await;
+        let first = self.next_event(listener, pull).await;
         let mut messages = vec![first];
         while let Some(open) = pull
             && messages.len() < BATCH
@@ -118,8 +143,14 @@ impl Queue {
         (kept, events)
     }
 
-    async fn next_event(&self, name: &str, pull: &mut Option<Pull>) -> jetstream::Message {
-        let filters = [subject::EVENTS.to_owned()];
+    async fn next_event(&self, listener: &Listener, pull: &mut Option<Pull>) -> jetstream::Message {
+        let config = pull::Config {
+            deliver_policy: match listener.from_the_start {
+                true => DeliverPolicy::All,
+                false => DeliverPolicy::New,
+            },
+            ..durable(&listener.name, &listener.subjects, ACK_WAIT)
+        };
         let mut told = false;
         let mut pause = Duration::from_millis(50);
         loop {
@@ -133,10 +164,7 @@ impl Queue {
                 }
                 *pull = None;
             }
-            match self
-                .open(streams::EVENTS, durable(name, &filters, ACK_WAIT))
-                .await
-            {
+            match self.open(streams::EVENTS, config.clone()).await {
                 Ok(open) => {
                     *pull = Some(open);
                     if told {
@@ -154,6 +182,22 @@ impl Queue {
                 }
             }
         }
+    }
+}
+
+impl Queue {
+    /// Tells whoever listens how a run ended. It is not kept.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] if it is not sent.
+    pub async fn notify(&self, notice: &Notice) -> Result<(), Error> {
+        let headers = trace::headers(Encoding::Json);
+        let payload = notice.encode(Encoding::Json).into();
+        let client = &self.shared.client;
+        let sent = client.publish_with_headers(subject::of_notice(notice), headers, payload);
+        let failed = |cause: BoxError| Error::unavailable("send a notice", cause);
+        sent.await.map_err(|e| failed(e.into()))?;
+        client.flush().await.map_err(|e| failed(e.into()))
     }
 }
 

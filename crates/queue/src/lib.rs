@@ -25,6 +25,7 @@
 //! What follows from an event is `workflow`'s. That a job done twice does no harm is its handler's.
 
 mod ask;
+mod audit;
 mod clock;
 mod command;
 mod connect;
@@ -38,6 +39,8 @@ mod fence;
 mod handler;
 mod kv;
 mod lease;
+mod logs;
+mod past;
 mod presence;
 mod publish;
 mod pull;
@@ -51,17 +54,20 @@ mod work;
 pub use ask::AskError;
 pub use command::Commanded;
 pub use connect::Queue;
-pub use consumer::Consumer;
+pub use consumer::{Consumer, Takes};
 pub use delivery::ATTEMPTS;
 pub use depth::{Depth, Waits};
 pub use error::{BoxError, Error};
+pub use events::Listener;
 pub use fence::{FRESH, Fence};
 pub use handler::{Alive, Context, Handler, JobError};
 pub use kv::{Kv, Revision};
 pub use lease::Leadership;
+pub use logs::Logs;
 pub use publish::Queued;
 pub use settings::{Secret, Settings, Tls};
 pub use stats::{Counter, Stats};
 pub use streams::Bucket;
 pub use tokio_util::sync::CancellationToken;
+pub use trace::{continue_trace, traceparent};
 pub use watch::{Change, Changes};

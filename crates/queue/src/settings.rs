@@ -51,6 +51,12 @@ pub struct Settings {
     pub nkey: Option<PathBuf>,
     /// TLS, where the system's certificates are not enough.
     pub tls: Tls,
+    /// What the subjects begin with on which answers come: whole words, as in `_INBOX.scheduler`. A
+    /// user that may not listen elsewhere hears no others' answers.
+    pub inbox: Option<String>,
+    /// Whether to make streams, buckets and consumers that are missing. `false` where the user may
+    /// not: then a scheduler makes them.
+    pub provision: bool,
     /// Copies that JetStream keeps of each stream and bucket: 1, or 3 in a cluster.
     pub replicas: usize,
     /// How long a job may go without a sign of life before another worker gets it, in seconds.
@@ -89,6 +95,8 @@ impl Default for Settings {
             creds: None,
             nkey: None,
             tls: Tls::default(),
+            inbox: None,
+            provision: true,
             replicas: 1,
             ack_wait_secs: 60,
             stall_secs: 300,
@@ -110,6 +118,8 @@ impl fmt::Debug for Settings {
             .field("creds", &self.creds)
             .field("nkey", &self.nkey)
             .field("tls", &self.tls)
+            .field("inbox", &self.inbox)
+            .field("provision", &self.provision)
             .field("replicas", &self.replicas)
             .field("ack_wait_secs", &self.ack_wait_secs)
             .field("stall_secs", &self.stall_secs)
@@ -122,6 +132,16 @@ impl fmt::Debug for Settings {
 }
 
 impl Settings {
+    /// With answers on `_INBOX.<who>.>`, unless the settings say otherwise.
+    #[must_use]
+    pub fn answered_at(&self, who: &str) -> Self {
+        let inbox = self.inbox.clone();
+        Self {
+            inbox: inbox.or_else(|| Some(format!("_INBOX.{who}"))),
+            ..self.clone()
+        }
+    }
+
     /// The addresses as they may be shown: without user and password.
     #[must_use]
     pub fn address(&self) -> String {
@@ -155,6 +175,14 @@ impl Settings {
         if self.tls.cert.is_some() != self.tls.key.is_some() {
             return refuse("tls.cert and tls.key go together");
         }
+        let word = |word: &str| !word.is_empty() && !word.contains(['*', '>', ' ', '\t']);
+        if self
+            .inbox
+            .as_ref()
+            .is_some_and(|inbox| !inbox.split('.').all(word))
+        {
+            return refuse("inbox must be words with dots between them");
+        }
         self.servers().map(drop)
     }
 
@@ -176,6 +204,9 @@ impl Settings {
             Error::Settings(format!("{key} `{}`: {cause}", path.display()))
         };
         let mut options = ConnectOptions::new();
+        if let Some(inbox) = &self.inbox {
+            options = options.custom_inbox_prefix(inbox);
+        }
         if let Some(path) = &self.creds {
             options = options
                 .credentials_file(path)
@@ -309,5 +340,20 @@ mod tests {
         };
         assert!(settings.validate().is_err());
         assert!(Settings::default().validate().is_ok());
+    }
+
+    #[test]
+    fn an_inbox_is_made_of_words() {
+        let settings = |inbox: &str| Settings {
+            inbox: Some(inbox.into()),
+            ..Settings::default()
+        };
+        for wrong in ["", "a..b", "a.", "_INBOX.>", "_INBOX.*", "a b"] {
+            assert!(settings(wrong).validate().is_err(), "{wrong}");
+        }
+        assert!(settings("_INBOX.a-1").validate().is_ok());
+        let answered = |settings: Settings| settings.answered_at("me").inbox;
+        assert_eq!(answered(settings("mine")).as_deref(), Some("mine"));
+        assert_eq!(answered(Settings::default()).as_deref(), Some("_INBOX.me"));
     }
 }

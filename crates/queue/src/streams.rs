@@ -107,7 +107,8 @@ impl Bucket {
             discard: DiscardPolicy::New,
             storage: StorageType::File,
             num_replicas: replicas,
-            allow_rollup: true,
+            // A message that rolls up removes the keys of others, which its writer may not touch.
+            allow_rollup: false,
             deny_delete: true,
             allow_direct: true,
             // So that a bucket made anew after its loss does not repeat revisions that somebody still

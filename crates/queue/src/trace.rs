@@ -39,6 +39,32 @@ pub(crate) fn continue_in(span: &Span, headers: Option<&HeaderMap>) {
     drop(span.set_parent(context));
 }
 
+const TRACEPARENT: &str = "traceparent";
+
+/// The trace that is gone on with now, as W3C's `traceparent`; empty if there is none.
+#[must_use]
+pub fn traceparent() -> String {
+    let mut headers = HeaderMap::new();
+    let context = Span::current().context();
+    global::get_text_map_propagator(|propagator| {
+        propagator.inject_context(&context, &mut Carrier(&mut headers));
+    });
+    let found = headers.get(TRACEPARENT);
+    found
+        .map(|found| found.as_str().to_owned())
+        .unwrap_or_default()
+}
+
+/// Makes `span` a part of the trace that a `traceparent` names; what is none changes nothing.
+pub fn continue_trace(span: &Span, traceparent: &str) {
+    let mut headers = HeaderMap::new();
+    // What is sent from outside may hold what no header does.
+    if let Ok(value) = traceparent.parse::<async_nats::HeaderValue>() {
+        headers.insert(TRACEPARENT, value);
+        continue_in(span, Some(&headers));
+    }
+}
+
 struct Carrier<'a>(&'a mut HeaderMap);
 
 impl Injector for Carrier<'_> {

@@ -19,6 +19,7 @@ use futures::Stream;
 use serde::de::DeserializeOwned;
 use tokio::{sync::mpsc, task::JoinSet};
 use tracing::{debug, warn};
+use uuid::Uuid;
 
 use crate::{
     Bucket, Error, Queue, Revision,
@@ -273,6 +274,9 @@ impl Queue {
         forgotten: Duration,
     ) -> Result<PullConsumer, Error> {
         let config = pull::Config {
+            // With a name the subject of the request says what is read, and the server checks that
+            // it is true: so a user can be held to what lies below a prefix.
+            name: Some(format!("thetis-{}", Uuid::new_v4().simple())),
             description: Some("thetis reads a bucket".to_owned()),
             deliver_policy: DeliverPolicy::LastPerSubject,
             ack_policy: AckPolicy::None,

@@ -18,6 +18,7 @@ use futures::{StreamExt as _, TryStreamExt as _, stream};
 use queue::Context as JobContext;
 use store::Store;
 use tokio::sync::SemaphorePermit;
+use tracing::{Instrument as _, debug_span};
 
 use crate::{RestoreWorker, batch::millis, failure::Failure, names::local_file};
 
@@ -107,7 +108,9 @@ impl RestoreWorker {
             ctx.alive.moved(bytes);
             turn.came(bytes);
         };
-        let done = source.get_file(&file.key, &path, file.bytes, &moved).await;
+        let span = debug_span!("file", key = file.key, bytes = file.bytes);
+        let getting = source.get_file(&file.key, &path, file.bytes, &moved);
+        let done = getting.instrument(span).await;
         let found = done
             .map_err(Failure::store(format!("download `{}`", file.key)))?
             .crc32;

@@ -33,8 +33,8 @@ mod staging;
 
 use std::{sync::Arc, time::Duration};
 
-use protocol::{Cluster, ClusterId, Fact, Job, NodeId, Presence, WorkerKind, subject};
-use queue::{Bucket, Consumer, Context as JobContext, Handler, JobError, Queue};
+use protocol::{Cluster, ClusterId, Fact, Job, NodeId, Presence, WorkerKind};
+use queue::{Bucket, Consumer, Context as JobContext, Handler, JobError, Queue, Takes};
 use scylla::{DataDir, Node};
 use service::{Beside, Context, Error, Login, Natively, Pacer, pause};
 use store::Stores;
@@ -74,26 +74,8 @@ pub async fn run(ctx: Context) -> Result<(), Error> {
         min_free_percent: ctx.config.restore.min_free_percent,
         metrics: ctx.registry.register("restore", Metrics::register),
     });
-    let kinds = [
-        "plan_restore",
-        "prepare_schema",
-        "prove_restore",
-        "settle_schema",
-        "prepare_node",
-        "put_back",
-    ];
-    let bound = Consumer {
-        name: format!("restore-{}", beside.id()),
-        filters: kinds
-            .map(|kind| subject::for_node(kind, beside.id()))
-            .into(),
-        slots: 1,
-    };
-    let own_batches = Consumer {
-        name: format!("restore-batches-{}", beside.id()),
-        filters: vec![subject::for_node("load_batch", beside.id())],
-        slots: ctx.config.restore.slots,
-    };
+    let bound = Consumer::beside(beside.id(), Takes::Restores, 1);
+    let own_batches = Consumer::beside(beside.id(), Takes::Batches, ctx.config.restore.slots);
     let presence = || Presence {
         native: worker.natively.told(),
         ..Presence::clone(&beside.presence)
@@ -147,12 +129,7 @@ async fn take_batches(
             pause(stop, LOOK).await;
             continue;
         };
-        let dc = &beside.presence.dc;
-        let consumer = Consumer {
-            name: format!("restore-{cluster}-{dc}"),
-            filters: vec![subject::for_dc("load_batch", cluster, dc)],
-            slots,
-        };
+        let consumer = Consumer::of_batches(cluster, &beside.presence.dc, slots);
         let until = stop.child_token();
         let work = beside
             .queue

@@ -3,36 +3,40 @@
 //! Every replica answers everything: what has to be decided is written down for the leader.
 
 mod advice;
+mod audit;
 mod backups;
+mod bundle;
 mod clusters;
 mod commands;
 mod error;
+mod guard;
 mod meta;
 mod runs;
+mod secrets;
 pub mod shape;
 mod suspended;
 mod targets;
 mod tasks;
 mod throttle;
 pub(crate) mod tls;
+mod tokens;
 
 use std::future::IntoFuture as _;
 
-use protocol::Audit;
 use service::Chain;
 use tokio_rustls::TlsAcceptor;
 
 use axum::{
     Router,
-    extract::{ConnectInfo, Request, State},
-    http::{Method, Uri, header::AUTHORIZATION},
+    extract::{Request, State},
+    http::{Method, Uri},
     middleware::{self, Next},
-    response::{IntoResponse as _, Response},
-    routing::{self, MethodRouter, get, put},
+    response::Response,
+    routing::{self, MethodRouter, get, post, put},
 };
 use queue::CancellationToken;
 use tokio::net::TcpListener;
-use tracing::{Instrument as _, debug, info, info_span, warn};
+use tracing::{Instrument as _, debug, info_span, warn};
 use utoipa::{
     OpenApi,
     openapi::{ContentBuilder, Ref, ResponseBuilder},
@@ -42,14 +46,8 @@ pub(crate) use error::ApiError;
 pub use error::ErrorBody;
 pub(crate) use shape::*;
 
-use self::{
-    commands::OverNats,
-    tls::{Peer, TlsListener},
-};
-use crate::{
-    App,
-    access::{Caller, Role},
-};
+use self::tls::{Peer, TlsListener};
+use crate::App;
 
 /// What all paths begin with.
 const PREFIX: &str = "/api/v1";
@@ -86,6 +84,7 @@ const GRACE: std::time::Duration = std::time::Duration::from_secs(10);
         runs::history,
         runs::show,
         runs::events,
+        bundle::show,
         suspended::show,
         suspended::change,
         suspended::details,
@@ -102,6 +101,11 @@ const GRACE: std::time::Duration = std::time::Duration::from_secs(10);
         backups::pins::list,
         backups::pins::pin,
         backups::pins::unpin,
+        tokens::list,
+        tokens::make,
+        tokens::revoke,
+        secrets::rotate,
+        audit::list,
     ),
     components(schemas(Schedule, ErrorBody))
 )]
@@ -138,7 +142,7 @@ pub fn document() -> utoipa::openapi::OpenApi {
 }
 
 /// All routes.
-fn routes() -> [(&'static str, MethodRouter<App>); 28] {
+fn routes() -> [(&'static str, MethodRouter<App>); 33] {
     [
         ("/api/v1/version", get(meta::version)),
         ("/api/v1/openapi.json", get(meta::openapi)),
@@ -177,6 +181,10 @@ fn routes() -> [(&'static str, MethodRouter<App>); 28] {
         (
             "/api/v1/cluster/{cluster}/task/{type}/{task}/{run}/events",
             get(runs::events),
+        ),
+        (
+            "/api/v1/cluster/{cluster}/task/{type}/{task}/{run}/bundle",
+            get(bundle::show),
         ),
         (
             "/api/v1/cluster/{cluster}/tasks/backup/target",
@@ -238,6 +246,10 @@ fn routes() -> [(&'static str, MethodRouter<App>); 28] {
             "/api/v1/cluster/{cluster}/backups/schema",
             get(backups::schema::schema),
         ),
+        ("/api/v1/tokens", get(tokens::list).post(tokens::make)),
+        ("/api/v1/tokens/{name}", routing::delete(tokens::revoke)),
+        ("/api/v1/secrets/rotation", post(secrets::rotate)),
+        ("/api/v1/audit", get(audit::list)),
         ("/api/v1", get(meta::openapi)),
     ]
 }
@@ -250,7 +262,7 @@ fn router(app: App) -> Router {
     router
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_method)
-        .layer(middleware::from_fn_with_state(app.clone(), guarded))
+        .layer(middleware::from_fn_with_state(app.clone(), guard::guarded))
         .layer(middleware::from_fn_with_state(app.clone(), observed))
         .with_state(app)
 }
@@ -304,73 +316,14 @@ pub(crate) async fn serve(
 async fn observed(State(app): State<App>, request: Request, next: Next) -> Response {
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let span = info_span!("request", %method, path);
+    if let Some(Ok(parent)) = request.headers().get("traceparent").map(|h| h.to_str()) {
+        queue::continue_trace(&span, parent);
+    }
     let response = next.run(request).instrument(span).await;
     let status = response.status().as_u16();
     debug!(%method, path, status, "answered");
     app.metrics.answered(method.as_str(), status);
     response
-}
-
-/// Lets only those through who may ask for it, and notes who asked for a change.
-async fn guarded(State(app): State<App>, request: Request, next: Next) -> Response {
-    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    let below = path.strip_prefix(PREFIX).unwrap_or(&path);
-    let peer = request.extensions().get::<ConnectInfo<Peer>>();
-    let certified = peer.and_then(|ConnectInfo(peer)| peer.certified.clone());
-    let shown = request.headers().get(AUTHORIZATION);
-    let shown = shown.and_then(|shown| shown.to_str().ok());
-    let over = match request.extensions().get::<OverNats>() {
-        Some(_) => "nats",
-        None => "http",
-    };
-    let caller = app.access.caller(shown, certified.as_ref());
-    if below == "/version" {
-        return next.run(request).await;
-    }
-    let takes = Role::for_request(&method, below);
-    let response = match &caller {
-        None => ApiError::unknown_caller().into_response(),
-        Some(caller) if caller.role < takes => {
-            let Caller { name, role } = caller;
-            let message = format!("this takes the role {takes}, and `{name}` is {role}");
-            ApiError::forbidden(message).into_response()
-        }
-        Some(_) => next.run(request).await,
-    };
-    if takes > Role::Viewer {
-        let caller = caller.unwrap_or_else(|| Caller {
-            name: "unknown".to_owned(),
-            role: Role::Viewer,
-        });
-        note(
-            &app,
-            &caller,
-            over,
-            format!("{method} {path}"),
-            response.status().as_u16(),
-        )
-        .await;
-    }
-    response
-}
-
-/// Notes who asked for a change, and what became of it.
-async fn note(app: &App, caller: &Caller, over: &str, request: String, status: u16) {
-    let Caller { name, role } = caller;
-    info!(target: "audit", who = name, %role, over, request, status, "asked for a change");
-    let mut parts = request.split('/').skip_while(|part| *part != "cluster");
-    let cluster = parts.nth(1).map(str::to_owned);
-    let note = Audit::Asked {
-        at_ms: crate::now_ms(),
-        who: name.clone(),
-        role: role.to_string(),
-        over: over.to_owned(),
-        request,
-        status,
-    };
-    if let Err(cause) = app.queue.audit(cluster.as_deref(), &note).await {
-        warn!(error = %Chain(&cause), "who asked for a change is noted in the log only");
-    }
 }
 
 async fn no_such_path(uri: Uri) -> ApiError {

@@ -146,7 +146,7 @@ async fn keep_secrets(app: &App, id: ClusterId, update: &ClusterUpdate) -> Resul
     if given.peek().is_none() {
         return Ok(());
     }
-    let Some(key) = &*app.key else {
+    let Some(keys) = &*app.keys else {
         let names: Vec<&str> = given.map(|(name, _)| name).collect();
         return Err(ApiError::bad(format!(
             "credentials are kept encrypted: set `scheduler.secret_key` in the scheduler's configuration, or leave out {}",
@@ -155,7 +155,7 @@ async fn keep_secrets(app: &App, id: ClusterId, update: &ClusterUpdate) -> Resul
     };
     let mut kept = app.ledger.secrets(id).await?.unwrap_or_default();
     for (name, text) in given {
-        let sealed = key.seal(id, name, text);
+        let sealed = keys.seal(id, name, text.as_bytes());
         let sealed =
             sealed.ok_or_else(|| ApiError::upstream(format!("cannot encrypt `{name}`")))?;
         kept.0.insert(name.to_owned(), sealed);

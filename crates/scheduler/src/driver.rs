@@ -5,8 +5,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use aws_lc_rs::digest::{SHA256, digest};
 use futures::StreamExt as _;
-use protocol::{Control, Event, Fact, Job, NodeId, RunId, RunStatus, WorkerKind};
+use protocol::{Audit, Control, Event, Fact, Job, NodeId, RunId, RunStatus, WorkerKind};
 use queue::{Queued, Revision};
 use service::Chain;
 use tracing::{Instrument as _, Span, debug, error, info, warn};
@@ -73,6 +74,7 @@ impl Term<'_> {
             if self.open.contains_key(&run) {
                 for (_, event) in &events {
                     self.refresh_nodes(event).await?;
+                    self.note_removal(run, event).await;
                 }
                 self.advance(run, &mut |work| {
                     let mut changed = false;
@@ -91,6 +93,34 @@ impl Term<'_> {
             }
         }
         Ok(again)
+    }
+
+    /// Notes which backups a run has removed.
+    async fn note_removal(&self, run: RunId, event: &Event) {
+        let (Fact::Purged(purged), Some(open)) = (&event.fact, self.open.get(&run)) else {
+            return;
+        };
+        if purged.backups.is_empty() {
+            return;
+        }
+        let backups = purged.backups.iter();
+        let mut backups: Vec<String> = backups.map(|b| format!("{}/{}", b.task, b.tag)).collect();
+        backups.sort();
+        let lines: String = backups.iter().map(|backup| format!("{backup}\n")).collect();
+        let hash = digest(&SHA256, lines.as_bytes());
+        let note = Audit::Removed {
+            at_ms: crate::now_ms(),
+            run,
+            task: open.record.task,
+            backups,
+            objects: purged.objects,
+            bytes: purged.bytes,
+            hash: crate::hex(hash.as_ref()),
+        };
+        let cluster = event.cluster.to_string();
+        if let Err(cause) = self.app.queue.audit(Some(&cluster), &note).await {
+            warn!(%run, error = %Chain(&cause), "removed backups are noted in the log only");
+        }
     }
 
     /// Changes a run, and does what follows: saves it, publishes what has become due, and tidies up

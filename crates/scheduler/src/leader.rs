@@ -11,7 +11,7 @@ use std::{
 
 use futures::StreamExt as _;
 use protocol::{ClusterId, Control, Event, Request, RunId, TaskId};
-use queue::{CancellationToken, Change, Changes, Consumer, Leadership};
+use queue::{CancellationToken, Change, Changes, Consumer, Leadership, Listener};
 use service::Chain;
 use tokio::{
     sync::{mpsc, oneshot},
@@ -24,7 +24,7 @@ use crate::{
     App,
     close::Closed,
     driver::Open,
-    health,
+    health, notices,
     record::Record,
     recover::Searched,
     requests::{self, Asked},
@@ -112,6 +112,8 @@ pub(crate) struct Term<'a> {
     /// Object stores that are being asked what NATS has lost, and whether one did not answer.
     pub(crate) searching: JoinSet<Searched>,
     pub(crate) search_failed: bool,
+    /// Which consumers of jobs this leader has made for workers.
+    pub(crate) provided: BTreeSet<String>,
     /// When the last look at everything was, and when something calls for the next; in milliseconds
     /// since 1970.
     pub(crate) kept_house: Option<Instant>,
@@ -147,6 +149,7 @@ impl<'a> Term<'a> {
             trying: BTreeSet::new(),
             searching: JoinSet::new(),
             search_failed: false,
+            provided: BTreeSet::new(),
             kept_house: None,
             house_ms: u64::MAX,
             agenda: Agenda::default(),
@@ -202,7 +205,8 @@ impl<'a> Term<'a> {
                     folded.await.map_err(|_| Lost::Deaf)
                 }
             };
-            if let Err(cause) = queue.events(LISTENER, stopped, hand_over).await {
+            let listener = Listener::to_all(LISTENER);
+            if let Err(cause) = queue.events(&listener, stopped, hand_over).await {
                 error!(error = %Chain(&cause), "cannot hear events");
             }
         });
@@ -219,6 +223,7 @@ impl<'a> Term<'a> {
             }
         });
         feeding.spawn(health::look_on(self.app.clone()));
+        feeding.spawn(notices::tell(self.app.clone(), stop.clone()));
         let sweep = Duration::from_secs(self.app.config.scheduler.sweep_secs);
         let mut timer = interval(sweep.min(Duration::from_millis(workflow::limit::STEP_MS)));
         timer.set_missed_tick_behavior(MissedTickBehavior::Delay);

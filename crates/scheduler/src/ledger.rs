@@ -1,10 +1,13 @@
 //! Clusters, tasks and runs as they lie in NATS' key-value buckets.
 
+use std::collections::BTreeMap;
+
 use protocol::{Cluster, ClusterId, Control, Progress, RunId, Task, TaskId, TaskKind};
-use queue::{Bucket, Error, Kv, Queue, Revision};
+use queue::{Bucket, Changes, Error, Kv, Queue, Revision};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    access::Made,
     api::ApiError,
     record::{Lock, Record},
     secrets::Sealed,
@@ -33,6 +36,7 @@ pub(crate) struct Ledger {
     dues: Kv<Due>,
     suspensions: Kv<Suspension>,
     secrets: Kv<Sealed>,
+    tokens: Kv<Made>,
     pub(crate) control: Kv<Control>,
     progress: Kv<Progress>,
 }
@@ -48,6 +52,7 @@ impl Ledger {
             dues: queue.bucket(Bucket::Runs),
             suspensions: queue.bucket(Bucket::Runs),
             secrets: queue.bucket(Bucket::Runs),
+            tokens: queue.bucket(Bucket::Runs),
             control: queue.bucket(Bucket::Control),
             progress: queue.bucket(Bucket::Progress),
         }
@@ -355,6 +360,60 @@ impl Ledger {
             .put(&secret_key(cluster), sealed)
             .await
             .map(drop)
+    }
+
+    /// The credentials kept for each cluster.
+    pub(crate) async fn all_secrets(&self) -> Result<Vec<(ClusterId, Sealed, Revision)>, Error> {
+        let listed = self.secrets.list("secret").await?.into_iter();
+        let read = listed.filter_map(|(key, sealed, revision)| {
+            Some((key.rsplit('.').next()?.parse().ok()?, sealed, revision))
+        });
+        Ok(read.collect())
+    }
+
+    /// Puts others in the place of those of `revision`; false if they have changed.
+    pub(crate) async fn replace_secrets(
+        &self,
+        cluster: ClusterId,
+        sealed: &Sealed,
+        revision: Revision,
+    ) -> Result<bool, Error> {
+        let key = secret_key(cluster);
+        Ok(self.secrets.update(&key, sealed, revision).await?.is_some())
+    }
+
+    /// Tokens that were made, by name.
+    pub(crate) async fn tokens(&self) -> Result<BTreeMap<String, Made>, Error> {
+        let listed = self.tokens.list("token").await?.into_iter();
+        let named =
+            listed.filter_map(|(key, made, _)| Some((Self::token_name(&key)?.to_owned(), made)));
+        Ok(named.collect())
+    }
+
+    /// Tokens as they are made and revoked.
+    pub(crate) fn watch_tokens(&self) -> Changes<Made> {
+        self.tokens.watch("token")
+    }
+
+    /// The name in the key of a token.
+    pub(crate) fn token_name(key: &str) -> Option<&str> {
+        key.strip_prefix("token.")
+    }
+
+    /// Keeps a new token; false if there is one of that name.
+    pub(crate) async fn make_token(&self, name: &str, made: &Made) -> Result<bool, Error> {
+        let key = format!("token.{name}");
+        Ok(self.tokens.create(&key, made).await?.is_some())
+    }
+
+    /// Revokes a token; false if there is none of that name.
+    pub(crate) async fn revoke_token(&self, name: &str) -> Result<bool, Error> {
+        let key = format!("token.{name}");
+        let there = self.tokens.get(&key).await?.is_some();
+        if there {
+            self.tokens.delete(&key).await?;
+        }
+        Ok(there)
     }
 
     /// All suspensions.

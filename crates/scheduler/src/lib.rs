@@ -33,6 +33,7 @@ mod leader;
 mod ledger;
 mod methods;
 mod metrics;
+mod notices;
 mod progress;
 mod proofs;
 mod properties;
@@ -62,8 +63,8 @@ use uuid::Uuid;
 pub use api::{ErrorBody, document, shape};
 
 use crate::{
-    access::Access, checks::Checks, ledger::Ledger, metrics::Metrics, record::Record, secrets::Key,
-    suspend::Suspensions,
+    access::Access, checks::Checks, ledger::Ledger, metrics::Metrics, record::Record,
+    secrets::Keys, suspend::Suspensions,
 };
 
 /// How many ended runs a leader remembers, should NATS lose them.
@@ -88,15 +89,12 @@ pub async fn run(ctx: Context) -> Result<(), Error> {
             )
         })?;
     let access = Access::read(&ctx.config)?;
-    let key = Key::read(&ctx.config)?;
+    let keys = Keys::read(&ctx.config)?;
     let tls = api::tls::acceptor(&ctx.config.scheduler.tls)?;
-    let queue = Queue::connect(&ctx.config.nats, "thetis-scheduler")
-        .await
-        .map_err(|e| Error::new("connecting to NATS", e))?;
-    queue
-        .ensure()
-        .await
-        .map_err(|e| Error::new("preparing streams and buckets", e))?;
+    let settings = ctx.config.nats.answered_at("scheduler");
+    let Some(queue) = service::connect(&settings, "thetis-scheduler", &ctx.stop).await? else {
+        return Ok(());
+    };
     ctx.registry.connected(&queue, &stores);
     let metrics = ctx.registry.register("scheduler", Metrics::register);
     ctx.registry.collect(metrics.board.clone());
@@ -107,7 +105,7 @@ pub async fn run(ctx: Context) -> Result<(), Error> {
         config: Arc::clone(&ctx.config),
         checks: Arc::default(),
         access: Arc::new(access),
-        key: Arc::new(key),
+        keys: Arc::new(keys),
         metrics: Arc::new(metrics),
         memory: Arc::default(),
     };
@@ -130,15 +128,28 @@ pub async fn run(ctx: Context) -> Result<(), Error> {
         api = format!("{scheme}://{address}/api/v1"),
         instance, "serving the API"
     );
+    app.access
+        .learn(&app.ledger)
+        .await
+        .map_err(|e| Error::new("reading the tokens that were made", e))?;
     ctx.health.ready(true);
     let serving = Box::pin(api::serve(app.clone(), listener, tls, ctx.stop.clone()));
-    let (served, ()) = tokio::join!(
+    let (access, ledger) = (Arc::clone(&app.access), app.ledger.clone());
+    let logs = app.queue.clone();
+    let (served, (), (), ()) = tokio::join!(
         async {
             let served = serving.await;
             ctx.stop.cancel();
             served
         },
-        Box::pin(leader::run(app, &instance, &ctx.stop))
+        Box::pin(leader::run(app, &instance, &ctx.stop)),
+        access.follow(&ledger, &ctx.stop),
+        async {
+            let answered = logs.answer_logs("scheduler", ctx.stop.clone(), service::logged);
+            if let Err(cause) = answered.await {
+                warn!(error = %service::Chain(&cause), "nobody can be told what was logged here");
+            }
+        }
     );
     served.map_err(|e| Error::new("serving the API", e))
 }
@@ -159,7 +170,7 @@ pub(crate) struct App {
     pub(crate) checks: Arc<Checks>,
     pub(crate) access: Arc<Access>,
     /// What credentials of clusters are encrypted with.
-    pub(crate) key: Arc<Option<Key>>,
+    pub(crate) keys: Arc<Option<Keys>>,
     pub(crate) metrics: Arc<Metrics>,
     memory: Arc<Mutex<Memory>>,
 }
@@ -214,6 +225,11 @@ pub(crate) fn now_ms() -> u64 {
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Bytes in hexadecimal.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

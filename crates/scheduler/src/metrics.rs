@@ -43,6 +43,19 @@ struct Answer {
     status: u16,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfNotice {
+    outcome: &'static str,
+}
+
+/// What became of a try to tell a webhook of a run's end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Told {
+    Sent,
+    Failed,
+    GivenUp,
+}
+
 /// The scheduler's metrics, under `thetis_scheduler_`.
 #[derive(Debug, Default)]
 pub(crate) struct Metrics {
@@ -55,6 +68,7 @@ pub(crate) struct Metrics {
     open: Family<OfStatus, Gauge>,
     ended: Family<Outcome, Counter>,
     answers: Family<Answer, Counter>,
+    notices: Family<OfNotice, Counter>,
 }
 
 impl Metrics {
@@ -93,7 +107,29 @@ impl Metrics {
             "Requests answered, by method and status",
             metrics.answers.clone(),
         );
+        r.register(
+            "webhook_notices",
+            "Tries to tell webhooks of a run's end, by outcome: `sent`, `failed` or `given_up`",
+            metrics.notices.clone(),
+        );
+        for told in [Told::Sent, Told::Failed, Told::GivenUp] {
+            metrics.notices_of(told);
+        }
         metrics
+    }
+
+    fn notices_of(&self, told: Told) -> Counter {
+        let outcome = match told {
+            Told::Sent => "sent",
+            Told::Failed => "failed",
+            Told::GivenUp => "given_up",
+        };
+        self.notices.get_or_create_owned(&OfNotice { outcome })
+    }
+
+    /// A webhook was told of a run's end, or not.
+    pub(crate) fn told(&self, told: Told) {
+        self.notices_of(told).inc();
     }
 
     /// A run has ended.

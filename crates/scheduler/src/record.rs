@@ -40,6 +40,8 @@ pub(crate) struct Record {
     pub(crate) closed: bool,
     /// Whether it was stopped because its window has closed.
     pub(crate) waits: bool,
+    /// The trace it is part of, as W3C's `traceparent`; empty if there is none.
+    pub(crate) trace: String,
     /// The run's course; `None` before it began.
     pub(crate) work: Option<Run>,
 }
@@ -67,6 +69,8 @@ struct Wire {
     closed: bool,
     #[serde(default)]
     waits: bool,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    trace: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     spec: Option<Spec>,
     /// JSON, compressed.
@@ -89,6 +93,7 @@ impl From<Record> for Wire {
             epoch: record.epoch,
             closed: record.closed,
             waits: record.waits,
+            trace: record.trace,
             spec: record.work.as_ref().map(Run::spec),
             work: record.work.as_ref().map(Packed::new).unwrap_or_default(),
         }
@@ -113,6 +118,7 @@ impl From<Wire> for Record {
             epoch: wire.epoch,
             closed: wire.closed,
             waits: wire.waits,
+            trace: wire.trace,
             work: work.or_else(|| wire.spec.filter(|_| !wire.status.ended()).map(Run::rebuild)),
             status: wire.status,
         }
@@ -184,6 +190,7 @@ impl Record {
             epoch: 0,
             closed: false,
             waits: false,
+            trace: queue::traceparent(),
             work: None,
         }
     }

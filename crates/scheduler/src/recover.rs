@@ -6,7 +6,8 @@
 
 use std::sync::Arc;
 
-use protocol::{ClearRequest, Cluster, Location, Task};
+use protocol::{ClearRequest, Cluster, Location, Presence, Task};
+use queue::Consumer;
 use service::Chain;
 use tokio::time::{Duration, Instant};
 use tracing::{Span, error, info, info_span, warn};
@@ -52,12 +53,11 @@ impl Term<'_> {
         self.held()?;
         self.remember().await?;
         let alive = match self.app.queue.workers().await {
-            Ok(workers) => Some(
-                workers
-                    .iter()
-                    .map(|w| (w.node, w.worker))
-                    .collect::<Alive>(),
-            ),
+            Ok(workers) => {
+                self.provide(&workers).await;
+                let alive = workers.iter().map(|w| (w.node, w.worker));
+                Some(alive.collect::<Alive>())
+            }
             Err(cause) => {
                 warn!(error = %Chain(&cause), "cannot see which workers live; runs' clocks stand still");
                 None
@@ -78,6 +78,15 @@ impl Term<'_> {
         }
         self.show();
         Ok(())
+    }
+
+    /// Makes what workers take jobs from, for those that may not do so themselves.
+    async fn provide(&mut self, workers: &[Presence]) {
+        let wanted = Consumer::of_all(workers, &self.app.memory().clusters);
+        let provided = self.app.queue.provide(wanted, &mut self.provided).await;
+        if let Err(cause) = provided {
+            warn!(error = %Chain(&cause), "cannot make what workers take jobs from, trying on");
+        }
     }
 
     /// Has the metrics tell what is there now.
@@ -187,6 +196,7 @@ impl Term<'_> {
             self.begin(record, revision, &Span::none());
         } else {
             let span = info_span!("run", %run, cluster = %record.cluster, kind = %record.kind());
+            queue::continue_trace(&span, &record.trace);
             info!(%run, cluster = %record.cluster, status = %record.status, "going on with a run");
             let mut open = Open::new(record, revision, span);
             self.stamp(&mut open).await?;

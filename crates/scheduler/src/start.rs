@@ -185,6 +185,9 @@ impl Term<'_> {
         let alone = record.exclusive().then_some(record.cluster);
         self.starting.insert(run, (record.task, alone));
         let span = info_span!(parent: parent, "run", %run, cluster = %record.cluster, kind = %record.kind());
+        if parent.is_none() {
+            queue::continue_trace(&span, &record.trace);
+        }
         // What it goes on from must be tidied up after first.
         if record
             .resumes

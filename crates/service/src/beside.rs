@@ -3,16 +3,19 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use protocol::{NodeId, Presence, WorkerKind};
-use queue::Queue;
+use queue::{Queue, Settings};
 use scylla::Node;
 use store::Stores;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::{Chain, Context, Error, Login};
+use crate::{Chain, Context, Error, Login, recent};
 
 /// How long to wait before asking a node again that does not answer yet.
 const NODE_PAUSE: Duration = Duration::from_secs(2);
+/// How long to wait before NATS is tried again.
+const NATS_PAUSE: Duration = Duration::from_secs(2);
 
 /// A worker's surroundings.
 #[derive(Clone)]
@@ -29,12 +32,14 @@ pub struct Beside {
     pub stores: Stores,
     /// The way into the database.
     pub login: Login,
+    /// Tells what this process has logged, to whoever asks.
+    _answering: Arc<JoinSet<()>>,
 }
 
 impl Beside {
-    /// Asks the node who it is, waiting for as long as it does not answer, and connects to NATS.
+    /// Asks the node who it is and connects to NATS, waiting for as long as either does not answer.
     ///
-    /// `None` if `ctx.stop` was cancelled before the node answered.
+    /// `None` if `ctx.stop` was cancelled before they did.
     ///
     /// # Errors
     /// When NATS refuses, or the stores' settings are wrong.
@@ -48,14 +53,12 @@ impl Beside {
             return Ok(None);
         };
         let name = format!("thetis-{}-{}", worker.as_str(), presence.node);
-        let queue = Queue::connect(&ctx.config.nats, &name)
-            .await
-            .map_err(|e| Error::new("connecting to NATS", e))?;
-        queue
-            .ensure()
-            .await
-            .map_err(|e| Error::new("preparing streams and buckets", e))?;
+        let settings = ctx.config.nats.answered_at(&presence.node.to_string());
+        let Some(queue) = connect(&settings, &name, &ctx.stop).await? else {
+            return Ok(None);
+        };
         ctx.registry.connected(&queue, &stores);
+        let answering = answer_logs(&queue, presence.node, &ctx.stop);
         info!(node = %presence.node, address = presence.address, dc = presence.dc, "ready to work");
         ctx.health.ready(true);
         Ok(Some(Self {
@@ -65,6 +68,7 @@ impl Beside {
             queue,
             stores,
             login,
+            _answering: Arc::new(answering),
         }))
     }
 
@@ -73,6 +77,20 @@ impl Beside {
     pub fn id(&self) -> NodeId {
         self.presence.node
     }
+}
+
+fn answer_logs(queue: &Queue, node: NodeId, stop: &CancellationToken) -> JoinSet<()> {
+    let mut answering = JoinSet::new();
+    if recent::answers() {
+        let (queue, stop) = (queue.clone(), stop.clone());
+        answering.spawn(async move {
+            let who = node.to_string();
+            if let Err(error) = queue.answer_logs(&who, stop, recent::logged).await {
+                warn!(error = %Chain(&error), "nobody can be told what was logged here");
+            }
+        });
+    }
+    answering
 }
 
 /// Asks until the node answers; `None` when told to stop first.
@@ -125,6 +143,43 @@ fn rand_suffix() -> u16 {
     use std::hash::{BuildHasher as _, RandomState};
     let [a, b, ..] = RandomState::new().hash_one(0).to_le_bytes();
     u16::from_le_bytes([a, b])
+}
+
+/// Connects to NATS and makes what is lacking there, trying again for as long as that may help: a service
+/// that ends takes others with it, as in the pod of a database.
+///
+/// `None` if `stop` was cancelled before.
+///
+/// # Errors
+/// When NATS refuses.
+pub async fn connect(
+    settings: &Settings,
+    name: &str,
+    stop: &CancellationToken,
+) -> Result<Option<Queue>, Error> {
+    let mut told = false;
+    loop {
+        let connecting = Box::pin(async {
+            let queue = Queue::connect(settings, name).await?;
+            queue.ensure().await?;
+            Ok::<_, queue::Error>(queue)
+        });
+        let Some(connected) = stop.run_until_cancelled(connecting).await else {
+            return Ok(None);
+        };
+        match connected {
+            Ok(queue) => return Ok(Some(queue)),
+            Err(cause) if !cause.retry() => return Err(Error::new("connecting to NATS", cause)),
+            Err(cause) if !told => {
+                warn!(error = %Chain(&cause), "cannot connect to NATS yet, trying on");
+                told = true;
+            }
+            Err(_) => {}
+        }
+        if pause(stop, NATS_PAUSE).await {
+            return Ok(None);
+        }
+    }
 }
 
 /// Waits for `time`, or returns `true` as soon as `stop` is cancelled.

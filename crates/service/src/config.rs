@@ -11,6 +11,9 @@ use serde::Deserialize;
 /// Read when no other file is named and it is there.
 const DEFAULT_FILE: &str = "/etc/thetis/thetis.toml";
 
+/// Keys that hold lists, in the environment with commas between.
+const LISTS: [&str; 2] = ["scheduler.locations", "scheduler.old_secret_keys"];
+
 /// Everything that can be configured.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -37,6 +40,8 @@ pub struct Config {
     pub admin: AdminConfig,
     /// Traces.
     pub telemetry: TelemetryConfig,
+    /// Who is told how runs end.
+    pub notify: NotifyConfig,
 }
 
 /// `node.*`: the ScyllaDB node beside which the workers run.
@@ -105,6 +110,8 @@ pub struct SchedulerConfig {
     pub tokens_file: Option<PathBuf>,
     /// What credentials of clusters are encrypted with: 64 hexadecimal digits.
     pub secret_key: Option<queue::Secret>,
+    /// What they were encrypted with before, until they are encrypted anew.
+    pub old_secret_keys: Vec<queue::Secret>,
     /// TLS of the API; plain HTTP without.
     pub tls: TlsConfig,
     /// What a GiB costs to be kept for a month, for estimates.
@@ -138,6 +145,7 @@ impl Default for SchedulerConfig {
             locations: Vec::new(),
             tokens_file: None,
             secret_key: None,
+            old_secret_keys: Vec::new(),
             tls: TlsConfig::default(),
             price_gib_month: 0.023,
             price_1000_puts: 0.005,
@@ -267,6 +275,67 @@ pub struct TelemetryConfig {
     pub otlp_endpoint: Option<String>,
 }
 
+/// `notify.*`: who is told how runs end.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct NotifyConfig {
+    /// Programs that are told by HTTP.
+    pub webhooks: Vec<WebhookConfig>,
+}
+
+/// `notify.webhooks[].*`: a program that is told by HTTP.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WebhookConfig {
+    /// Where it listens. May hold a secret.
+    pub url: queue::Secret,
+    /// What is sent is signed with; at least 16 characters.
+    #[serde(default)]
+    pub secret: Option<queue::Secret>,
+    /// Types of tasks it wants to hear of; of all when empty.
+    #[serde(default)]
+    pub types: Vec<String>,
+    /// Statuses it wants to hear of, as `ERROR`; of all when empty.
+    #[serde(default)]
+    pub outcomes: Vec<String>,
+}
+
+impl WebhookConfig {
+    fn check(&self) -> Result<(), String> {
+        let url = self.url.expose();
+        if !url.starts_with("http://") && !url.starts_with("https://") {
+            return Err("a `url` begins with https:// or http://".to_owned());
+        }
+        let short = |secret: &queue::Secret| secret.expose().len() < 16;
+        if self.secret.as_ref().is_some_and(short) {
+            return Err("a `secret` has at least 16 characters".to_owned());
+        }
+        let types = [
+            "backup",
+            "restore",
+            "validate_backup",
+            "delete_backup",
+            "clear_snapshots",
+            "suspend",
+        ];
+        let outcomes = ["DONE", "ERROR", "STOPPED", "WAITING", "ABORTED"];
+        for (key, given, known) in [
+            ("types", &self.types, &types[..]),
+            ("outcomes", &self.outcomes, &outcomes),
+        ] {
+            for word in given {
+                if !known.iter().any(|known| known.eq_ignore_ascii_case(word)) {
+                    return Err(format!(
+                        "`{key}` has `{word}`; known are {}",
+                        known.join(", ")
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Why the configuration can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -313,12 +382,21 @@ impl Config {
         if let Some(path) = file {
             builder = builder.add_source(config::File::from(path));
         }
+        for key in LISTS {
+            let name = format!("THETIS_{}", key.to_uppercase().replace('.', "__"));
+            if let Some(text) = environment.remove(&name) {
+                let items: Vec<String> = text.split(',').map(str::to_owned).collect();
+                let set = builder.set_override(key, items);
+                builder = set.map_err(|e| ConfigError::Read {
+                    file: None,
+                    cause: e.to_string(),
+                })?;
+            }
+        }
+        // Texts stay texts until a key wants a number: a password may look like one.
         let environment = config::Environment::with_prefix("THETIS")
             .prefix_separator("_")
             .separator("__")
-            .list_separator(",")
-            .with_list_parse_key("scheduler.locations")
-            .try_parsing(true)
             .source(Some(environment));
         let read = builder
             .add_source(environment)
@@ -358,6 +436,12 @@ impl Config {
                 reason,
             });
         }
+        for hook in &self.notify.webhooks {
+            hook.check().map_err(|reason| ConfigError::Value {
+                key: "notify.webhooks",
+                reason,
+            })?;
+        }
         if self.restore.min_free_percent > 90 {
             return Err(ConfigError::Value {
                 key: "restore.min_free_percent",
@@ -393,7 +477,7 @@ impl Config {
 /// Whether a variable is meant to be a key. Others of ours are not: `THETIS_CONFIG`,
 /// `THETIS_API_URL`. One that begins like a key is, so that a missing underscore is found.
 fn is_key(name: &str) -> bool {
-    const SECTIONS: [&str; 11] = [
+    const SECTIONS: [&str; 12] = [
         "NATS",
         "STORE",
         "NODE",
@@ -405,6 +489,7 @@ fn is_key(name: &str) -> bool {
         "LOG",
         "ADMIN",
         "TELEMETRY",
+        "NOTIFY",
     ];
     let begins = |rest: &str, section| {
         rest.strip_prefix(section)
@@ -450,6 +535,37 @@ mod tests {
         assert_eq!(config.nats.url, "nats://env:4222");
         assert_eq!((config.uploader.slots, config.uploader.transfers), (3, 5));
         assert_eq!(config.scheduler.locations.len(), 2);
+    }
+
+    #[test]
+    fn what_looks_like_a_number_stays_the_text_it_is() {
+        let digits = "0".repeat(63) + "1";
+        let config = load(
+            "",
+            &[
+                ("THETIS_NATS__PASSWORD", "0012345"),
+                ("THETIS_STORE__S3__SECRET_ACCESS_KEY", "1e5"),
+                ("THETIS_CQL__USERNAME", "true"),
+                ("THETIS_CQL__PASSWORD", "007"),
+                ("THETIS_CQL__PORT", "9142"),
+                ("THETIS_CQL__TLS_CHECK_ADDRESS", "true"),
+                ("THETIS_SCHEDULER__OLD_SECRET_KEYS", &digits),
+                ("THETIS_SCHEDULER__PRICE_GIB_MONTH", "0.02"),
+                ("THETIS_STORE__S3__PATH_STYLE", "false"),
+            ],
+        )
+        .unwrap();
+        assert_eq!(config.nats.password.unwrap().expose(), "0012345");
+        assert_eq!(config.store.s3.secret_access_key, Some("1e5".into()));
+        assert_eq!(config.cql.username.unwrap(), "true");
+        assert_eq!(config.cql.password.unwrap().expose(), "007");
+        assert_eq!(
+            (config.cql.port, config.cql.tls_check_address),
+            (Some(9142), true)
+        );
+        assert_eq!(config.scheduler.old_secret_keys[0].expose(), digits);
+        assert!((config.scheduler.price_gib_month - 0.02).abs() < 1e-9);
+        assert_eq!(config.store.s3.path_style, Some(false));
     }
 
     #[test]
@@ -506,6 +622,8 @@ mod tests {
         let text = reference();
         for key in [
             "nats.url",
+            "nats.inbox",
+            "nats.provision",
             "nats.replicas",
             "store.memory_mb",
             "store.requests",

@@ -16,6 +16,7 @@
 mod adaptive;
 mod admin;
 mod beside;
+mod certificates;
 mod config;
 mod connections;
 mod error;
@@ -23,19 +24,22 @@ mod life;
 mod login;
 mod natively;
 mod pacer;
+mod recent;
 mod runtime;
 mod telemetry;
 mod telling;
 
 pub use admin::{Health, Registry};
-pub use beside::{Beside, pause};
+pub use beside::{Beside, connect, pause};
 pub use config::{
-    AdminConfig, Config, ConfigError, LogConfig, LogFormat, NodeConfig, RestoreConfig,
-    RuntimeConfig, SchedulerConfig, TelemetryConfig, TlsConfig, UploaderConfig, reference,
+    AdminConfig, Config, ConfigError, LogConfig, LogFormat, NodeConfig, NotifyConfig,
+    RestoreConfig, RuntimeConfig, SchedulerConfig, TelemetryConfig, TlsConfig, UploaderConfig,
+    WebhookConfig, reference,
 };
 pub use error::{Chain, Error};
 pub use life::{Context, GRACE, main, serve};
 pub use login::Login;
 pub use natively::Natively;
 pub use pacer::{Pacer, Say};
+pub use recent::logged;
 pub use telling::telling;

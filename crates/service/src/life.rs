@@ -10,7 +10,10 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use crate::{Chain, Config, Error, Health, Registry, admin, runtime, telemetry::Telemetry};
+use crate::{
+    Chain, Config, Error, Health, Registry, admin, certificates::Certificates, runtime,
+    telemetry::Telemetry,
+};
 
 /// How long a service may take to end. Below Kubernetes' 30 s.
 pub const GRACE: Duration = Duration::from_secs(25);
@@ -104,6 +107,7 @@ where
         registry: Registry::default(),
         health: Health::default(),
     };
+    context.registry.collect(Certificates::of(&context.config));
     let admin = match TcpListener::bind(&listen).await {
         Ok(listener) => listener,
         Err(cause) => {

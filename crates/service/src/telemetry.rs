@@ -1,4 +1,4 @@
-//! Logs and traces.
+//! Logs and traces. The last lines of the log are also kept in memory.
 
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_otlp::WithExportConfig as _;
@@ -7,7 +7,10 @@ use tracing_subscriber::{
     EnvFilter, Layer, layer::SubscriberExt as _, util::SubscriberInitExt as _,
 };
 
-use crate::{Config, ConfigError, LogFormat};
+use crate::{
+    Config, ConfigError, LogFormat,
+    recent::{Keep, SERVICE},
+};
 
 /// Keeps traces flowing; what is left goes out when it is shut down.
 pub(crate) struct Telemetry(SdkTracerProvider);
@@ -29,11 +32,15 @@ impl Telemetry {
             LogFormat::Text => lines.with_ansi(false).boxed(),
             LogFormat::Json => lines.json().flatten_event(true).boxed(),
         };
+        let kept = tracing_subscriber::fmt::layer().with_writer(Keep);
+        let kept = kept.json().flatten_event(true);
         let traces = tracing_opentelemetry::layer().with_tracer(provider.tracer(name));
+        SERVICE.get_or_init(|| name);
         // A second service in one process (tests, `thetis standalone`) shares what the first set up.
         let _already_set = tracing_subscriber::registry()
             .with(filter)
             .with(lines)
+            .with(kept)
             .with(traces)
             .try_init();
         Ok(Self(provider))
@@ -55,6 +62,7 @@ fn provider(name: &'static str, endpoint: Option<&str>) -> Result<SdkTracerProvi
     let Some(endpoint) = endpoint else {
         return Ok(builder.build());
     };
+    // It is called on a thread of the processor's own, where there is no runtime: hence the blocking client.
     let exporter = opentelemetry_otlp::SpanExporter::builder()
         .with_http()
         .with_endpoint(endpoint)

@@ -22,8 +22,8 @@ mod snapshot;
 
 use std::{sync::Arc, time::Duration};
 
-use protocol::{Fact, Job, NodeId, Pinged, Presence, WorkerKind, subject};
-use queue::{Consumer, Context as JobContext, Handler, JobError};
+use protocol::{Fact, Job, NodeId, Pinged, Presence, WorkerKind};
+use queue::{Consumer, Context as JobContext, Handler, JobError, Takes};
 use scylla::{DataDir, Node};
 use service::{Beside, Context, Error, Login};
 use store::Stores;
@@ -53,22 +53,7 @@ pub async fn run(ctx: Context) -> Result<(), Error> {
         stores: beside.stores.clone(),
         login: beside.login.clone(),
     });
-    let kinds = [
-        "inspect",
-        "set_balancing",
-        "take_snapshot",
-        "index",
-        "store_schema",
-        "drop_snapshot",
-        "clear_snapshots",
-    ];
-    let consumer = Consumer {
-        name: format!("snapshot-{}", beside.id()),
-        filters: kinds
-            .map(|kind| subject::for_node(kind, beside.id()))
-            .into(),
-        slots: SLOTS,
-    };
+    let consumer = Consumer::beside(beside.id(), Takes::Snapshots, SLOTS);
     let metrics = ctx
         .registry
         .register("snapshot", metrics::Metrics::register);

@@ -18,7 +18,7 @@ use protocol::{ChunkStored, Fact, TableRef, TableSize, Upload};
 use queue::Context as JobContext;
 use service::telling;
 use store::Store;
-use tracing::{debug, info, warn};
+use tracing::{Instrument as _, debug, debug_span, info, warn};
 
 use crate::{Uploader, failure::Failure};
 
@@ -122,8 +122,10 @@ impl Uploader {
             ctx.alive.moved(bytes);
         };
         let attempt = || format!("store {} as `{}`", path.display(), file.key);
+        let span = debug_span!("file", key = file.key, bytes = file.bytes);
         let done = store
             .put_file(&file.key, &path, file.bytes, file.crc32, &moved)
+            .instrument(span)
             .await;
         let done = done.map_err(Failure::store(attempt()))?;
         self.metrics.files.inc();

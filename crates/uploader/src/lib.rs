@@ -36,8 +36,8 @@ mod validate;
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use futures::future::OptionFuture;
-use protocol::{Fact, Job, Method, NodeId, Presence, WorkerKind, subject};
-use queue::{Consumer, Context as JobContext, Handler, JobError, Queue};
+use protocol::{Fact, Job, Method, NodeId, Presence, WorkerKind};
+use queue::{Consumer, Context as JobContext, Handler, JobError, Queue, Takes};
 use scylla::DataDir;
 use service::{Beside, Context, Error, Pacer, UploaderConfig};
 use store::Stores;
@@ -68,19 +68,9 @@ pub async fn run(ctx: Context) -> Result<(), Error> {
         pacer: pacer.clone(),
         metrics: ctx.registry.register("uploader", Metrics::register),
     });
-    let of_backups = Consumer {
-        name: format!("upload-{}", beside.id()),
-        filters: ["upload", "seal", "purge"]
-            .map(|kind| subject::for_node(kind, beside.id()))
-            .into(),
-        slots: ctx.config.uploader.slots,
-    };
-    // It may take hours, and must not be in a backup's way.
-    let of_validations = Consumer {
-        name: format!("validate-{}", beside.id()),
-        filters: vec![subject::for_node("validate", beside.id())],
-        slots: 1,
-    };
+    let slots = ctx.config.uploader.slots;
+    let of_backups = Consumer::beside(beside.id(), Takes::Uploads, slots);
+    let of_validations = Consumer::beside(beside.id(), Takes::Validations, 1);
     let work = |consumer| {
         beside
             .queue

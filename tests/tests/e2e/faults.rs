@@ -145,7 +145,8 @@ impl Rig {
                 }
                 std::future::ready(anyhow::Ok(Vec::new()))
             };
-            let heard = queue.events("tests", tokio_util::sync::CancellationToken::new(), hear);
+            let listener = queue::Listener::to_all("tests");
+            let heard = queue.events(&listener, tokio_util::sync::CancellationToken::new(), hear);
             heard.await.expect("a listener with a name");
         });
         Ok(Self {

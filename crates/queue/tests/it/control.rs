@@ -8,7 +8,7 @@ use std::{
 use anyhow::Result;
 use opentelemetry::{global, trace::TracerProvider as _};
 use opentelemetry_sdk::{propagation::TraceContextPropagator, trace::SdkTracerProvider};
-use protocol::{Control, DropSnapshot, Job, NodeId, subject};
+use protocol::{Control, DropSnapshot, Encoding, Event, Fact, Job, Message as _, NodeId, subject};
 use queue::{AskError, Bucket, CancellationToken, Consumer, Context, JobError, Queued};
 use testkit::eventually;
 use tokio::{sync::mpsc::unbounded_channel, task::JoinSet};
@@ -185,7 +185,7 @@ async fn a_job_purged_while_in_hand_frees_its_slot() -> Result<()> {
 
 #[tokio::test]
 async fn a_question_is_answered_or_it_is_said_why_not() -> Result<()> {
-    let (_nats, queue) = start().await?;
+    let (nats, queue) = start().await?;
     let work = Work::new();
     let limit = Duration::from_secs(5);
     let error = queue.ask(&work.inspect(), limit).await.unwrap_err();
@@ -242,6 +242,20 @@ async fn a_question_is_answered_or_it_is_said_why_not() -> Result<()> {
     };
     let error = queue.ask(&elsewhere.inspect(), limit).await.unwrap_err();
     assert!(matches!(error, AskError::NoWorker(_)), "{error}");
+    // Whoever may ask one thing of one node can have nothing else done by it.
+    let asked = format!("thetis.ask.inspect.{}", work.node);
+    for job in [work.upload(1), elsewhere.inspect()] {
+        let encoding = Encoding::MessagePack;
+        let payload = job.encode(encoding);
+        let answer = nats
+            .request(&asked, encoding.content_type(), payload)
+            .await?;
+        let event = Event::decode(&answer, encoding)?;
+        let Fact::Refused { reason } = event.fact else {
+            panic!("a job of kind {} was done", job.kind())
+        };
+        assert!(reason.contains("cannot be asked for"), "{reason}");
+    }
     stop.cancel();
     answering.join_next().await.unwrap()??;
     Ok(())

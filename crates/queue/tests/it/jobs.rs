@@ -416,7 +416,8 @@ async fn events_not_taken_in_come_again() -> Result<()> {
     let (heard, mut hears) = unbounded_channel();
     let mut calls = 0;
     let stop = CancellationToken::new();
-    let listen = queue.events("scheduler", stop.clone(), |events| {
+    let listener = queue::Listener::to_all("scheduler");
+    let listen = queue.events(&listener, stop.clone(), |events| {
         calls += 1;
         let mut again = Vec::new();
         for (place, event) in (0..).zip(events) {

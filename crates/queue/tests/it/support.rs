@@ -164,7 +164,8 @@ impl Ear {
         let mut tasks = JoinSet::new();
         let queue = queue.clone();
         tasks.spawn(async move {
-            let heard = queue.events("test", CancellationToken::new(), |events| {
+            let listener = queue::Listener::to_all("test");
+            let heard = queue.events(&listener, CancellationToken::new(), |events| {
                 for event in events {
                     send.send(event).ok();
                 }

@@ -75,6 +75,21 @@ impl ApiError {
         )
     }
 
+    /// 401: the time of whoever asks is over.
+    pub(crate) fn late(name: &str) -> Self {
+        Self::new(
+            StatusCode::UNAUTHORIZED,
+            format!(
+                "the time of the token `{name}` is over: have another made, by `thetis token create`"
+            ),
+        )
+    }
+
+    /// The body could not be read, or is too large.
+    pub(crate) fn unread(status: StatusCode, why: &str) -> Self {
+        Self::new(status, format!("the request's body cannot be read: {why}"))
+    }
+
     /// 400: understood, but this version does not do it.
     pub(crate) fn not_yet(message: impl Into<String>) -> Self {
         Self::bad(message)

@@ -194,7 +194,7 @@ impl Watched {
 }
 
 /// The run of a task that a path names.
-async fn choose(app: &App, task: &Task, run: &str) -> Result<Record, ApiError> {
+pub(super) async fn choose(app: &App, task: &Task, run: &str) -> Result<Record, ApiError> {
     let record = match Which::read(run)? {
         Which::Run(id) => app
             .ledger
@@ -220,7 +220,7 @@ async fn choose(app: &App, task: &Task, run: &str) -> Result<Record, ApiError> {
         })
 }
 
-async fn progress_of(app: &App, record: &Record) -> Result<AnyProgress, ApiError> {
+pub(super) async fn progress_of(app: &App, record: &Record) -> Result<AnyProgress, ApiError> {
     let in_hand = if record.status.ended() {
         Vec::new()
     } else {

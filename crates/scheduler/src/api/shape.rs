@@ -588,6 +588,138 @@ pub struct PinUpdate {
     pub reason: String,
 }
 
+/// A token to make.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewToken {
+    /// What it is called, in notes on who changed what: letters, digits, `-` and `_`.
+    pub name: String,
+    /// What who shows it may do: `viewer`, `operator` or `admin`.
+    pub role: String,
+    /// How long it holds, as `90d`, or `never`; 90 days when absent.
+    #[serde(default)]
+    pub expires_in: Option<String>,
+}
+
+/// A token that was made just now.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+pub struct MadeToken {
+    /// Its name.
+    pub name: String,
+    /// Its role.
+    pub role: String,
+    /// When it ends; never when absent.
+    pub expires_at: Option<String>,
+    /// What to show. It cannot be seen again.
+    pub token: String,
+}
+
+/// A token, without what has to be shown.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+pub struct TokenBody {
+    /// Its name.
+    pub name: String,
+    /// Its role.
+    pub role: String,
+    /// When it was made.
+    pub created_at: Option<String>,
+    /// Who had it made.
+    pub created_by: String,
+    /// When it ends; never when absent.
+    pub expires_at: Option<String>,
+    /// Whether that is over.
+    pub expired: bool,
+}
+
+/// How credentials stand to the key of now.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+pub struct Rotated {
+    /// How many were encrypted anew.
+    pub rotated: u64,
+    /// How many had it already.
+    pub current: u64,
+    /// Those that no key opens, as `<cluster>/<name>`: give them again.
+    pub unreadable: Vec<String>,
+}
+
+/// Which notes on changes.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema, IntoParams)]
+#[serde(default, deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct AuditQuery {
+    /// Only those of a cluster, by id or name.
+    pub cluster: Option<String>,
+    /// How far back, as `24h`, or from when on; 7 days when absent. They are kept for a year.
+    pub since: Option<String>,
+    /// The last so many; 100 when absent.
+    pub limit: Option<usize>,
+}
+
+/// A note on a change.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+pub struct AuditBody {
+    /// When.
+    pub at: Option<String>,
+    /// Who: the name of a token or a certificate, or a run that removed backups.
+    pub who: String,
+    /// The role; empty of a run.
+    pub role: String,
+    /// `http` or `nats`; empty of a run.
+    pub over: String,
+    /// What was asked: method and path; or what was done.
+    pub action: String,
+    /// The status answered, 2xx if it was done; 0 of a run.
+    pub status: u16,
+    /// What it has made, or removed.
+    pub target: String,
+    /// SHA-256 of what was asked, or of the list of what was removed: see the documentation of messages.
+    pub hash: String,
+    /// How many strangers' requests before this one are not noted.
+    pub unnoted: u64,
+}
+
+/// All there is to know of a run.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+pub struct BundleBody {
+    /// When this was gathered.
+    pub made_at: Option<String>,
+    /// The version of the scheduler.
+    pub version: String,
+    /// How the scheduler is configured; secrets are `***`.
+    pub config: String,
+    /// The cluster.
+    pub cluster: Value,
+    /// The task.
+    pub task: Value,
+    /// The run as the scheduler keeps it, with its plan.
+    pub run: Value,
+    /// How far it is.
+    pub progress: Value,
+    /// What happened, as far as it is kept, oldest first.
+    pub events: Vec<Value>,
+    /// Who changed what of the cluster since the run was asked for.
+    pub audit: Vec<AuditBody>,
+    /// The cluster's workers that live.
+    pub workers: Vec<Value>,
+    /// What waits in the queue, by who takes it.
+    pub queue: BTreeMap<String, Value>,
+    /// What was logged of the run, by each process that answers.
+    pub logs: Vec<LogsBody>,
+}
+
+/// What a process has logged of a run.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+pub struct LogsBody {
+    /// A node's host id, or `scheduler`.
+    pub who: String,
+    /// The process.
+    pub process: String,
+    /// Its version.
+    pub version: String,
+    /// Lines, each a JSON object, oldest first.
+    pub lines: Vec<String>,
+}
+
 /// What a purge has removed.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 pub struct Removed {

@@ -148,7 +148,10 @@ impl Shown {
             kind,
             running: false,
             success_ms: 0,
-            ended: BTreeMap::new(),
+            // From 0 on, for an increase from nothing is none to Prometheus.
+            ended: [RunStatus::Done, RunStatus::Error]
+                .map(|status| (status.as_str(), 0))
+                .into(),
             run: None,
         })
     }
@@ -556,7 +559,7 @@ impl Shown {
         let takers = self.depth.iter().flat_map(|depth| &depth.takers);
         page.gauge(
             "thetis_scheduler_queue_waiting",
-            "Messages that wait, by who takes them: a kind of worker, `scheduler` for requests, `events` for what the leader hears",
+            "Messages that wait, by who takes them: a kind of worker, `scheduler` for requests, `events` for what the leader hears, `notices` for who tells how runs end",
             takers.clone().map(|(taker, waits)| ([("taker", &**taker)], waits.waiting)),
         )?;
         page.gauge(

@@ -92,7 +92,10 @@ async fn tokens_say_who_may_do_what_and_changes_are_noted() -> Result<()> {
             request,
             status,
             ..
-        } = Audit::decode(&payload, Encoding::MessagePack)?;
+        } = Audit::decode(&payload, Encoding::MessagePack)?
+        else {
+            continue;
+        };
         noted.push((subject, who, role, over, request, status));
     }
     let has = |who: &str, request: &str, status: u16| {
@@ -113,6 +116,238 @@ async fn tokens_say_who_may_do_what_and_changes_are_noted() -> Result<()> {
     let subjects: Vec<&str> = noted.iter().map(|(subject, ..)| subject.as_str()).collect();
     assert!(subjects.contains(&"thetis.audit.none") && subjects.contains(&"thetis.audit.prod"));
     assert!(!format!("{noted:?}").contains("-token-"));
+    Ok(())
+}
+
+/// Asks a scheduler, as whoever shows the token.
+async fn ask(
+    world: &World,
+    port: u16,
+    token: &str,
+    (method, path): (Method, &str),
+    body: Option<Value>,
+) -> Result<(u16, Value)> {
+    let url = format!("http://127.0.0.1:{port}/api/v1/{path}");
+    let mut request = world.http.request(method, url).bearer_auth(token);
+    if let Some(body) = body {
+        request = request.json(&body);
+    }
+    let answer = request.send().await?;
+    let (status, text) = (answer.status().as_u16(), answer.text().await?);
+    Ok((status, serde_json::from_str(&text).unwrap_or(Value::Null)))
+}
+
+#[tokio::test]
+async fn tokens_are_made_end_and_are_revoked_at_every_scheduler() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let tokens = folder.path().join("tokens");
+    std::fs::write(
+        &tokens,
+        format!("operator otto {OPERATOR}\nadmin ada {ADMIN}\n"),
+    )?;
+    let mut world =
+        World::with(move |config| config.scheduler.tokens_file = Some(tokens.clone())).await?;
+    let first = world.port();
+    let make = async |token: &str, body: Value| {
+        ask(&world, first, token, (Method::POST, "tokens"), Some(body)).await
+    };
+    let wanted = json!({"name": "ci", "role": "operator", "expires_in": "1h"});
+    let (status, _) = make(OPERATOR, wanted.clone()).await?;
+    assert_eq!(status, 403, "only an admin makes tokens");
+    let (status, made) = make(ADMIN, wanted.clone()).await?;
+    assert_eq!(status, 201, "{made}");
+    let made = made["token"].as_str().context("a token")?.to_owned();
+    assert!(made.starts_with("thetis_") && made.len() == 50, "{made}");
+    for (body, expected) in [
+        (wanted, 409),
+        (json!({"name": "ada", "role": "viewer"}), 409),
+        (json!({"name": "a.b", "role": "viewer"}), 400),
+        (json!({"name": "x", "role": "root"}), 400),
+        (
+            json!({"name": "x", "role": "viewer", "expires_in": "soon"}),
+            400,
+        ),
+    ] {
+        let (status, said) = make(ADMIN, body.clone()).await?;
+        assert_eq!(status, expected, "{body}: {said}");
+    }
+    let short = json!({"name": "brief", "role": "viewer", "expires_in": "1500ms"});
+    let (status, brief) = make(ADMIN, short).await?;
+    assert_eq!(status, 201, "{brief}");
+    let brief = brief["token"].as_str().context("a token")?.to_owned();
+
+    // Another scheduler knows both, and what they may do.
+    let second = world.start_scheduler();
+    let looks = async |port: u16, token: &str, path: &str| {
+        let (status, body) = ask(&world, port, token, (Method::GET, path), None).await?;
+        anyhow::Ok((status, body))
+    };
+    eventually("the second scheduler to answer", LONG, async || {
+        let (status, body) = looks(second, &made, "clusters").await?;
+        ensure!(status == 200, "{status} {body}");
+        Ok(())
+    })
+    .await?;
+    let (status, _) = looks(second, &made, "tokens").await?;
+    assert_eq!(status, 403);
+    eventually("the short one to end", LONG, async || {
+        for port in [first, second] {
+            let (status, body) = looks(port, &brief, "clusters").await?;
+            let message = body["message"].as_str().unwrap_or_default().to_owned();
+            ensure!(
+                status == 401 && message.contains("`brief` is over"),
+                "{status} {message}"
+            );
+        }
+        Ok(())
+    })
+    .await?;
+    let (status, listed) = looks(second, ADMIN, "tokens").await?;
+    assert_eq!(status, 200);
+    let shown: Vec<(&str, bool)> = listed
+        .as_array()
+        .context("a list")?
+        .iter()
+        .map(|token| {
+            (
+                token["name"].as_str().unwrap(),
+                token["expired"].as_bool().unwrap(),
+            )
+        })
+        .collect();
+    assert_eq!(shown, [("brief", true), ("ci", false)], "{listed}");
+    assert!(!listed.to_string().contains("thetis_"), "{listed}");
+
+    let revoke = (Method::DELETE, "tokens/ci");
+    assert_eq!(
+        ask(&world, first, OPERATOR, revoke.clone(), None).await?.0,
+        403
+    );
+    assert_eq!(
+        ask(&world, first, ADMIN, revoke.clone(), None).await?.0,
+        200
+    );
+    assert_eq!(ask(&world, first, ADMIN, revoke, None).await?.0, 404);
+    let in_file = (Method::DELETE, "tokens/otto");
+    assert_eq!(ask(&world, first, ADMIN, in_file, None).await?.0, 409);
+    eventually("both to refuse it", LONG, async || {
+        for port in [first, second] {
+            let (status, _) = looks(port, &made, "clusters").await?;
+            ensure!(status == 401, "{port}: {status}");
+        }
+        Ok(())
+    })
+    .await?;
+
+    // All of it can be read again, and no token in it. Of strangers one a second is noted.
+    eventually("all notes", LONG, async || {
+        for token in [&brief, "somebody"] {
+            looks(first, token, "clusters").await?;
+            tokio::time::sleep(Duration::from_millis(1_001)).await;
+        }
+        let (status, notes) = looks(second, OPERATOR, "audit?since=1h&limit=1000").await?;
+        ensure!(status == 200, "{notes}");
+        let notes = notes.as_array().context("a list")?;
+        let has = |who: &str, action: &str, status: u16| {
+            let same = |note: &&Value| {
+                note["who"] == who && note["action"] == action && note["status"] == status
+            };
+            let found = notes.iter().find(same).cloned();
+            found.with_context(|| format!("{who} {action} in {notes:?}"))
+        };
+        let created = has("ada", "POST /api/v1/tokens", 201)?;
+        ensure!(created["target"] == "/api/v1/tokens/ci", "{created}");
+        ensure!(
+            created["hash"].as_str().map(str::len) == Some(64),
+            "{created}"
+        );
+        has("otto", "POST /api/v1/tokens", 403)?;
+        has("otto", "DELETE /api/v1/tokens/ci", 403)?;
+        has("ada", "DELETE /api/v1/tokens/ci", 200)?;
+        has("brief", "GET /api/v1/clusters", 401)?;
+        has("unknown", "GET /api/v1/clusters", 401)?;
+        ensure!(!format!("{notes:?}").contains("thetis_"));
+        Ok(())
+    })
+    .await?;
+    let (_, last) = looks(second, OPERATOR, "audit?limit=1").await?;
+    assert_eq!(last.as_array().map(Vec::len), Some(1), "{last}");
+    let (status, _) = looks(second, OPERATOR, "audit?limit=0").await?;
+    assert_eq!(status, 400);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_body_that_is_too_large_is_refused_and_noted() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let tokens = folder.path().join("tokens");
+    std::fs::write(&tokens, format!("admin ada {ADMIN}\n"))?;
+    let world =
+        World::with(move |config| config.scheduler.tokens_file = Some(tokens.clone())).await?;
+    let huge = json!({"name": "x".repeat(3 << 20), "host": "10.0.0.1"});
+    let asked = (Method::POST, "clusters");
+    let (status, said) = ask(&world, world.port(), ADMIN, asked, Some(huge)).await?;
+    assert_eq!(status, 413, "{said}");
+    let asked = (Method::GET, "audit");
+    let (_, notes) = ask(&world, world.port(), ADMIN, asked, None).await?;
+    let refused = |note: &Value| note["action"] == "POST /api/v1/clusters" && note["status"] == 413;
+    assert!(
+        notes.as_array().context("a list")?.iter().any(refused),
+        "{notes}"
+    );
+    let asked = (Method::GET, "clusters");
+    let (_, clusters) = ask(&world, world.port(), ADMIN, asked, None).await?;
+    assert_eq!(clusters, json!([]));
+    Ok(())
+}
+
+#[tokio::test]
+async fn credentials_go_under_another_key() -> Result<()> {
+    let [before, after] = ["5e", "6f"].map(|digits| digits.repeat(32));
+    let mut world = World::new().await?;
+    world.add_cluster().await?;
+    let body = json!({"username": "thetis", "password": "hunter2"});
+    let path = format!("cluster/{CLUSTER}");
+    let (status, said) = world.send(Method::PUT, &path, Some(body)).await?;
+    ensure!(status == 200, "{status} {said}");
+    let rotate = async |world: &World, port: u16| {
+        let (status, body) = ask(world, port, "", (Method::POST, "secrets/rotation"), None).await?;
+        ensure!(status == 200, "{status} {body}");
+        anyhow::Ok(body)
+    };
+    let all = |rotated: u64, current: u64| json!({"rotated": rotated, "current": current, "unreadable": []});
+    assert_eq!(rotate(&world, world.port()).await?, all(0, 2));
+    // Another key without the one before opens nothing, and changes nothing.
+    let fresh = after.clone();
+    let port = world.start_scheduler_with(move |config| {
+        config.scheduler.secret_key = Some(fresh.as_str().into());
+    });
+    world.until_answering(port).await?;
+    let said = rotate(&world, port).await?;
+    assert_eq!(
+        said["unreadable"].as_array().map(Vec::len),
+        Some(2),
+        "{said}"
+    );
+    let (fresh, old) = (after.clone(), before.clone());
+    let port = world.start_scheduler_with(move |config| {
+        config.scheduler.secret_key = Some(fresh.as_str().into());
+        config.scheduler.old_secret_keys = vec![old.as_str().into()];
+    });
+    world.until_answering(port).await?;
+    assert_eq!(rotate(&world, port).await?, all(2, 0));
+    assert_eq!(rotate(&world, port).await?, all(0, 2));
+    // The one before opens nothing any more.
+    let port = world.start_scheduler_with(move |config| {
+        config.scheduler.secret_key = Some(before.as_str().into());
+    });
+    world.until_answering(port).await?;
+    let said = rotate(&world, port).await?;
+    assert_eq!(
+        said["unreadable"].as_array().map(Vec::len),
+        Some(2),
+        "{said}"
+    );
     Ok(())
 }
 
@@ -248,7 +483,9 @@ async fn over_https_a_clients_certificate_says_who_asks() -> Result<()> {
     let refused = known.delete(format!("{base}/cluster/prod")).send().await?;
     assert_eq!(refused.status(), StatusCode::FORBIDDEN);
     let (_, payload) = audit.next(LONG).await?.context("a note")?;
-    let Audit::Asked { who, role, .. } = Audit::decode(&payload, Encoding::MessagePack)?;
+    let Audit::Asked { who, role, .. } = Audit::decode(&payload, Encoding::MessagePack)? else {
+        anyhow::bail!("nothing was removed");
+    };
     assert_eq!((who.as_str(), role.as_str()), ("otto", "operator"));
     // Without a certificate, and without TLS, nobody is let in.
     let unknown = builder()?.build()?;

@@ -226,7 +226,8 @@ async fn a_request_from_outside_begins_a_run_or_is_refused_by_an_event() -> Resu
             into.lock().unwrap().extend(events);
             async { Ok::<_, String>(Vec::new()) }
         };
-        queue.events("test", stopped, take).await.unwrap();
+        let listener = queue::Listener::to_all("test");
+        queue.events(&listener, stopped, take).await.unwrap();
     });
     let request = |change: fn(&mut Request)| {
         let backup = BackupRequest {

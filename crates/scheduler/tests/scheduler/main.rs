@@ -5,5 +5,6 @@ mod access;
 mod api;
 mod backups;
 mod control;
+mod notices;
 mod runs;
 mod world;

@@ -106,6 +106,11 @@ impl World {
 
     /// Starts one more scheduler and says where its API is.
     pub(crate) fn start_scheduler(&mut self) -> u16 {
+        self.start_scheduler_with(|_| ())
+    }
+
+    /// The same, configured otherwise.
+    pub(crate) fn start_scheduler_with(&mut self, change: impl FnOnce(&mut Config)) -> u16 {
         let port = free_port();
         let mut config = Config::default();
         config.nats.url = self.nats.url();
@@ -115,6 +120,7 @@ impl World {
         config.scheduler.locations = vec!["localstorage:backups".parse().expect("a location")];
         config.scheduler.secret_key = Some("5e".repeat(32).as_str().into());
         (self.change)(&mut config);
+        change(&mut config);
         let stop = CancellationToken::new();
         let context = service::Context {
             config: Arc::new(config),
@@ -142,11 +148,13 @@ impl World {
         *self.schedulers.keys().next().expect("a scheduler runs")
     }
 
+    pub(crate) async fn until_answering(&self, port: u16) -> Result<()> {
+        let version = async || self.get_at(port, "version").await.map(drop);
+        eventually("the API", LONG, version).await
+    }
+
     pub(crate) async fn until_leading(&self, port: u16) -> Result<()> {
-        eventually("the API", LONG, async || {
-            self.get_at(port, "version").await.map(drop)
-        })
-        .await?;
+        self.until_answering(port).await?;
         let leads = async || self.queue.leader().await?.context("nobody leads");
         eventually("a leader", LONG, leads).await.map(drop)
     }
