@@ -29,6 +29,19 @@ check: ## what CI checks before it tests: format, lints, dependencies, docs
 	$(THETIS_DEPS)/bin/cargo-deny --locked check bans licenses sources
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps
 
+.PHONY: advisories
+advisories: ## ask RustSec whether a crate is known to be unsafe; left out, with a notice, where it cannot be reached
+	@tools/deps.sh deny
+	@if timeout 120 $(THETIS_DEPS)/bin/cargo-deny --locked fetch db; then \
+		$(THETIS_DEPS)/bin/cargo-deny --locked check advisories; \
+	else echo "advisories: left out, RustSec's database cannot be reached"; fi
+
+.PHONY: sbom
+sbom: ## list every crate of the program, as CycloneDX, in target/thetis.cdx.json
+	@tools/deps.sh cyclonedx
+	$(THETIS_DEPS)/bin/cargo-cyclonedx cyclonedx --manifest-path crates/cli/Cargo.toml --format json --describe binaries --override-filename sbom
+	@mkdir -p target && mv crates/cli/sbom*.json target/thetis.cdx.json && find . -name 'sbom*.json' -not -path './target/*' -delete
+
 .PHONY: fuzz
 fuzz: ## fuzz the readers of manifests, keys and names, each for FUZZ_SECS (60) seconds
 	@tools/deps.sh fuzz

@@ -18,6 +18,8 @@ mod examples;
 mod faults;
 #[path = "e2e/full.rs"]
 mod full;
+#[path = "e2e/hostile.rs"]
+mod hostile;
 #[path = "e2e/life.rs"]
 mod life;
 #[path = "e2e/limits.rs"]
@@ -36,6 +38,8 @@ mod native;
 mod native_faults;
 #[path = "e2e/openapi.rs"]
 mod openapi;
+#[path = "e2e/operate.rs"]
+mod operate;
 #[path = "e2e/rclone.rs"]
 mod rclone;
 #[path = "e2e/restore.rs"]

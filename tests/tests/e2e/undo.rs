@@ -255,3 +255,44 @@ async fn whatever_ends_a_restore_early_it_is_undone() -> Result<()> {
     ensure!(is == was, "it was {was:#?} and is {is:#?}");
     Ok(())
 }
+
+/// Whatever is in its way for good ends a restore by itself, with the reason: nobody has to stop it.
+#[tokio::test]
+async fn a_restore_that_cannot_go_on_says_why_and_ends_by_itself() -> Result<()> {
+    let dir = tempfile::Builder::new().prefix("thetis-world-").tempdir()?;
+    let small = dir.path().join("to");
+    let case = Case::start(dir.path(), &small).await?;
+    let was = case.state().await?;
+    let gives_up = async |task: &str, reason: &str| {
+        eventually("the reason to be told", LIMIT, async || {
+            let now = case.world.api.progress(task).await?;
+            let cause = now["run"]["cause"].as_str().unwrap_or_default();
+            ensure!(cause.contains(reason), "{now}");
+            Ok(())
+        })
+        .await
+        .with_context(|| case.world.last_words())
+    };
+
+    // While the node is away, what was changed there is still to be put back.
+    let task = case.halfway().await?;
+    case.admin(Method::POST, "/nodes/2/down", None).await?;
+    case.admin(Method::DELETE, "/faults", None).await?;
+    gives_up(&task, "is ScyllaDB running there?").await?;
+    let now = case.world.api.progress(&task).await?;
+    ensure!(now["run"]["status"] == "RUNNING", "{now}");
+    case.admin(Method::POST, "/nodes/2/up", None).await?;
+    case.undone(&task, &was, "a node that is down for good")
+        .await?;
+
+    let task = case.halfway().await?;
+    case.proxy.odds(&[(Fault::Busy, 1.0)]);
+    case.admin(Method::DELETE, "/faults", None).await?;
+    gives_up(&task, "503").await?;
+    let ended = case.world.api.ended(&task, LIMIT).await;
+    let ended = ended.with_context(|| case.world.last_words())?;
+    ensure!(ended.status == "ERROR", "{ended:?}");
+    case.proxy.odds(&[]);
+    case.undone(&task, &was, "a store that refuses for good")
+        .await
+}
