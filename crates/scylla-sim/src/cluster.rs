@@ -5,7 +5,7 @@ use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, RwLock};
 use std::time::{Instant, SystemTime};
 
 use tokio_util::sync::CancellationToken;
@@ -31,8 +31,11 @@ use crate::topology::Placement;
 pub(crate) struct Sim {
     pub(crate) config: Config,
     pub(crate) nodes: Vec<Arc<Node>>,
-    model: RwLock<Model>,
-    placements: Mutex<HashMap<Uuid, Arc<Placement>>>,
+    /// As it is now. Whoever reads has it as it was then, and holds up nobody.
+    model: RwLock<Arc<Model>>,
+    /// Held while the model is changed.
+    changing: Mutex<()>,
+    placements: Mutex<Placements>,
     pub(crate) faults: Faults,
     pub(crate) recorder: Recorder,
     pub(crate) doors: Doors,
@@ -52,6 +55,13 @@ pub(crate) struct Sim {
     pub(crate) cql: cql::Hub,
 }
 
+/// Who owns what by a model, as far as anybody asked.
+#[derive(Debug)]
+struct Placements {
+    of: Arc<Model>,
+    known: HashMap<Uuid, Arc<Placement>>,
+}
+
 /// A table of the schema, looked up.
 #[derive(Clone, Debug)]
 pub(crate) struct Target {
@@ -65,8 +75,8 @@ pub(crate) struct Target {
 }
 
 impl Sim {
-    pub(crate) fn model(&self) -> RwLockReadGuard<'_, Model> {
-        self.model.read().expect("no panic while held")
+    pub(crate) fn model(&self) -> Arc<Model> {
+        Arc::clone(&self.model.read().expect("no panic while held"))
     }
 
     /// Changes the model and saves it.
@@ -82,14 +92,11 @@ impl Sim {
         &self,
         change: impl FnOnce(&mut Model) -> Result<T, E>,
     ) -> Result<T, E> {
-        let mut model = self.model.write().expect("no panic while held");
-        let mut next = model.clone();
+        let _alone = self.changing.lock().expect("no panic while held");
+        let mut next = Model::clone(&self.model());
         let result = change(&mut next)?;
         next.save(&self.config.dir)?;
-        *model = next;
-        // Who owns what may have changed.
-        let mut placements = self.placements.lock().expect("no panic while held");
-        placements.clear();
+        *self.model.write().expect("no panic while held") = Arc::new(next);
         Ok(result)
     }
 
@@ -103,7 +110,15 @@ impl Sim {
             .table(keyspace, name)
             .ok_or_else(|| Fail::table(keyspace, name))?;
         let mut placements = self.placements.lock().expect("no panic while held");
+        // Who owns what may have changed.
+        if !Arc::ptr_eq(&placements.of, &model) {
+            *placements = Placements {
+                of: Arc::clone(&model),
+                known: HashMap::new(),
+            };
+        }
         let placement = placements
+            .known
             .entry(table.id)
             .or_insert_with(|| Arc::new(model.placement(ks, table)));
         Ok(Target {
@@ -296,12 +311,17 @@ fn assemble(mut config: Config, model: Model) -> Result<Sim, Error> {
         }
         nodes.push(Arc::new(node));
     }
+    let model = Arc::new(model);
     Ok(Sim {
         config,
         doors: Doors::new(nodes.len()),
         nodes,
+        placements: Mutex::new(Placements {
+            of: Arc::clone(&model),
+            known: HashMap::new(),
+        }),
         model: RwLock::new(model),
-        placements: Mutex::default(),
+        changing: Mutex::default(),
         faults: Faults::default(),
         recorder: Recorder::default(),
         tracker: TaskTracker::new(),
