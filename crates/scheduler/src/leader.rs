@@ -112,6 +112,8 @@ pub(crate) struct Term<'a> {
     /// Object stores that are being asked what NATS has lost, and whether one did not answer.
     pub(crate) searching: JoinSet<Searched>,
     pub(crate) search_failed: bool,
+    /// When one refused.
+    pub(crate) search_refused: Option<Instant>,
     /// Which consumers of jobs this leader has made for workers.
     pub(crate) provided: BTreeSet<String>,
     /// When the last look at everything was, and when something calls for the next; in milliseconds
@@ -149,6 +151,7 @@ impl<'a> Term<'a> {
             trying: BTreeSet::new(),
             searching: JoinSet::new(),
             search_failed: false,
+            search_refused: None,
             provided: BTreeSet::new(),
             kept_house: None,
             house_ms: u64::MAX,

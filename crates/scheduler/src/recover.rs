@@ -25,6 +25,8 @@ use crate::{
 
 /// How often everything is looked at, beside what is under way.
 const HOUSE: Duration = Duration::from_secs(60);
+/// After so many sweeps an object store is asked again that has refused to say what it knows.
+const REFUSED_SWEEPS: u32 = 12;
 /// How many ended runs of a task are kept.
 const HISTORY: usize = 30;
 
@@ -290,7 +292,9 @@ impl Term<'_> {
     /// The buckets are new: writes into them what is known, and has the object stores asked what
     /// they know. Those may take their time; nothing else waits for them.
     async fn recover(&mut self) -> Result<(), Lost> {
-        if !self.searching.is_empty() {
+        let pause = Duration::from_secs(self.app.config.scheduler.sweep_secs) * REFUSED_SWEEPS;
+        let rests = |refused: Instant| refused.elapsed() < pause;
+        if !self.searching.is_empty() || self.search_refused.is_some_and(rests) {
             return Ok(());
         }
         let (clusters, tasks, ended) = {
@@ -337,6 +341,7 @@ impl Term<'_> {
             .filter_map(|task| crate::properties::of_task(task).ok());
         locations.extend(wishes.flat_map(|wish| wish.locations().to_vec()));
         self.search_failed = false;
+        self.search_refused = None;
         for location in copies::unique(locations.iter()) {
             let stores = self.app.stores.clone();
             self.searching.spawn(async move {
@@ -356,15 +361,18 @@ impl Term<'_> {
                 self.search_failed = true;
             }
             Err(cause) => {
-                error!(%location, error = %Chain(&cause), "cannot look for runs that NATS may have lost");
+                // Whoever puts it right need not know that somebody has to look again.
+                error!(%location, error = %Chain(&cause), "cannot look for runs that NATS may have lost; trying on, less often");
+                self.search_refused = Some(Instant::now());
             }
         }
         self.searched().await
     }
 
-    /// Marks the buckets as known once all object stores were asked. Until then each sweep tries.
+    /// Marks the buckets as known once all object stores have answered. Until then it is tried on, and nothing
+    /// is deleted because nobody knows its task.
     async fn searched(&mut self) -> Result<(), Lost> {
-        if self.searching.is_empty() && !self.search_failed {
+        if self.searching.is_empty() && !self.search_failed && self.search_refused.is_none() {
             let ledger = &self.app.ledger;
             self.insist("mark the buckets", || ledger.mark(crate::now_ms()))
                 .await?;

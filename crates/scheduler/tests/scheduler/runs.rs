@@ -1,6 +1,6 @@
 //! Runs, from beginning to end, whatever happens in between.
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use reqwest::Method;
 use serde_json::{Value, json};
 use testkit::eventually;
@@ -343,6 +343,32 @@ async fn a_new_scheduler_finds_in_the_bucket_what_an_old_one_and_its_nats_have_l
     let body = world.until(&task, "DONE").await?;
     assert_eq!(body["progress"]["uploaded"], 6_000);
     Ok(())
+}
+
+/// A bucket that refuses at first is asked again: what it knows must not be lost for that.
+#[tokio::test]
+async fn a_bucket_that_refused_is_asked_again_what_nats_has_lost() -> Result<()> {
+    let mut world = World::new().await?;
+    world.add_cluster().await?;
+    world.hold.send_replace(true);
+    let task = world.back_up().await?;
+    world.until_done("index", 2).await?;
+    let first = world.port();
+    world.kill_scheduler(first);
+    world.nats.wipe_and_restart()?;
+    let (bucket, hidden) = (world.bucket(), world.bucket().with_file_name("hidden"));
+    std::fs::rename(&bucket, &hidden)?;
+    let second = world.start_scheduler();
+    world.until_leading(second).await?;
+    eventually("the cluster to be unknown", LONG, async || {
+        let known = world.get("clusters").await?;
+        ensure!(known == json!([]), "{known}");
+        Ok(())
+    })
+    .await?;
+    std::fs::rename(&hidden, &bucket)?;
+    world.hold.send_replace(false);
+    world.until(&task, "DONE").await.map(drop)
 }
 
 #[tokio::test]

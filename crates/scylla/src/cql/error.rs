@@ -107,7 +107,9 @@ fn credentials(address: &str, user: Option<&str>, message: &str) -> String {
         Some(user) => format!(
             "{address} does not let user `{user}` in with the secret that is set: {message}"
         ),
-        None => format!("{address} wants a user and a secret for CQL: set them for the cluster"),
+        None => format!(
+            "{address} wants a user and a secret for CQL: set `cql.username` and `cql.password` of the workers beside it"
+        ),
     }
 }
 
