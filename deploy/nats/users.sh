@@ -124,7 +124,8 @@ admin() {
 echo "# Written by users.sh: change the list, not this."
 echo "authorization {"
 echo "    users: ["
-while read -r user password dc cluster rest; do
+# Also a last line that does not end.
+while read -r user password dc cluster rest || [ -n "$user" ]; do
     case $user in '' | '#'*) continue ;; esac
     [ -n "$password" ] && [ -z "$rest" ] || fail "\`$user\`: a user and a password; for a node also its datacenter and cluster"
     case $user in

@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::{RunId, Schedule, TaskId, TaskKind};
+use crate::{NodeId, RunId, Schedule, TaskId, TaskKind};
 
 /// Something asked of a cluster. Subject `thetis.command.<cluster>.<kind>`, the cluster by id or name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -168,6 +168,21 @@ pub enum Audit {
         hash: String,
         /// How many requests of strangers that were refused before this one are not noted: of those one a
         /// second is.
+        #[serde(default, skip_serializing_if = "none")]
+        unnoted: u64,
+    },
+    /// A message was refused: it is none, leads where nothing may, or does not fit what its subject says.
+    Refused {
+        /// When, in milliseconds since 1970.
+        at_ms: u64,
+        /// The node whose worker has refused it; nobody's if it was the scheduler.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        node: Option<NodeId>,
+        /// The run that it names.
+        run: RunId,
+        /// What is wrong with it.
+        reason: String,
+        /// How many that were refused before this one are not noted: of those one a second is.
         #[serde(default, skip_serializing_if = "none")]
         unnoted: u64,
     },

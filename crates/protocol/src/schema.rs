@@ -139,6 +139,13 @@ pub fn audits() -> Vec<Audit> {
             hash: "0a".repeat(32),
             unnoted: 0,
         },
+        Audit::Refused {
+            at_ms: 1_769_904_000_000,
+            node: Some(id("d1")),
+            run: id("a1"),
+            reason: "not a message: it is empty".into(),
+            unnoted: 3,
+        },
         Audit::Removed {
             at_ms: 1_769_904_000_000,
             run: id("a1"),

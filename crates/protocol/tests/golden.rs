@@ -82,6 +82,7 @@ fn every_command_is_read_and_written_as_its_sample() {
     for note in schema::audits() {
         let name = match &note {
             Audit::Asked { .. } => "audit.asked",
+            Audit::Refused { .. } => "audit.refused",
             Audit::Removed { .. } => "audit.removed",
         };
         sample(name, &note);

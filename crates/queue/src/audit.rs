@@ -14,7 +14,7 @@ impl Queue {
     pub async fn audit(&self, cluster: Option<&str>, note: &Audit) -> Result<(), Error> {
         let encoding = Encoding::MessagePack;
         let id = match note {
-            Audit::Asked { .. } => Uuid::new_v4().to_string(),
+            Audit::Asked { .. } | Audit::Refused { .. } => Uuid::new_v4().to_string(),
             Audit::Removed { run, .. } => format!("removed.{run}"),
         };
         let mut headers = trace::headers(encoding);

@@ -142,7 +142,8 @@ pub(crate) struct Access {
     clients: Role,
     /// Whether clients without a token or certificate are let in.
     open: bool,
-    strangers: Mutex<Strangers>,
+    /// Those that were not let in.
+    pub(crate) strangers: Sparing,
 }
 
 #[derive(Debug)]
@@ -160,15 +161,26 @@ pub(crate) enum Stranger {
     Late(String),
 }
 
-/// Those that were not let in.
+/// Notes on what anybody can bring about, as often as he likes: one a second, and how many were left out.
 #[derive(Debug, Default)]
-struct Strangers {
-    noted_ms: u64,
-    unnoted: u64,
-}
+pub(crate) struct Sparing(Mutex<(u64, u64)>);
 
 /// How often one of them is noted.
 const NOTED_EVERY_MS: u64 = 1_000;
+
+impl Sparing {
+    /// Whether this is to be noted; if so, how many before it were not.
+    pub(crate) fn noted(&self, now_ms: u64) -> Option<u64> {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (noted_ms, unnoted) = *last;
+        if now_ms.saturating_sub(noted_ms) < NOTED_EVERY_MS {
+            last.1 += 1;
+            return None;
+        }
+        *last = (now_ms, 0);
+        Some(unnoted)
+    }
+}
 
 impl Access {
     /// As the configuration says.
@@ -190,7 +202,7 @@ impl Access {
                 .map_err(|e| Error::new("reading `scheduler.tls.client_role`", Wrong(e)))?,
             tokens,
             made: RwLock::default(),
-            strangers: Mutex::default(),
+            strangers: Sparing::default(),
         })
     }
 
@@ -290,24 +302,6 @@ impl Access {
             }
         }
         found
-    }
-
-    /// Whether a stranger's request is to be noted; if so, how many before it were not.
-    pub(crate) fn noted(&self, now_ms: u64) -> Option<u64> {
-        let mut strangers = self
-            .strangers
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if now_ms.saturating_sub(strangers.noted_ms) < NOTED_EVERY_MS {
-            strangers.unnoted += 1;
-            return None;
-        }
-        let unnoted = strangers.unnoted;
-        *strangers = Strangers {
-            noted_ms: now_ms,
-            unnoted: 0,
-        };
-        Some(unnoted)
     }
 }
 
@@ -435,9 +429,9 @@ mod tests {
 
     #[test]
     fn one_stranger_a_second_is_noted_and_the_others_are_counted() {
-        let access = Access::read(&Config::default()).unwrap();
+        let strangers = Sparing::default();
         let times = [10_000, 10_001, 10_999, 11_000, 50_000];
-        let noted = times.map(|now_ms| access.noted(now_ms));
+        let noted = times.map(|now_ms| strangers.noted(now_ms));
         assert_eq!(noted, [Some(0), None, None, Some(2), Some(0)]);
     }
 

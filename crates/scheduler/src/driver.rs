@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use futures::StreamExt as _;
-use protocol::{Audit, Control, Event, Fact, Job, NodeId, RunId, RunStatus, WorkerKind};
+use protocol::{Audit, ClusterId, Control, Event, Fact, Job, NodeId, RunId, RunStatus, WorkerKind};
 use queue::{Queued, Revision};
 use service::Chain;
 use tracing::{Instrument as _, Span, debug, error, info, warn};
@@ -86,6 +86,7 @@ impl Term<'_> {
                 .await?;
             } else {
                 for (place, event) in &events {
+                    self.note_refusal(event).await;
                     if !self.amend(event).await? {
                         again.push(*place);
                     }
@@ -93,6 +94,36 @@ impl Term<'_> {
             }
         }
         Ok(again)
+    }
+
+    /// Notes that somebody's message was refused.
+    async fn note_refusal(&self, event: &Event) {
+        let Fact::Refused { reason } = &event.fact else {
+            return;
+        };
+        // A run of ours that did not begin ends in this way, too.
+        if let Ok(Some(_)) = self.app.ledger.run(event.cluster, event.run).await {
+            return;
+        }
+        let at_ms = crate::now_ms();
+        let Some(unnoted) = self.app.refusals.noted(at_ms) else {
+            return;
+        };
+        let note = Audit::Refused {
+            at_ms,
+            node: event.node,
+            run: event.run,
+            reason: reason.clone(),
+            unnoted,
+        };
+        self.keep(event.cluster, &note).await;
+    }
+
+    async fn keep(&self, cluster: ClusterId, note: &Audit) {
+        let cluster = cluster.to_string();
+        if let Err(cause) = self.app.queue.audit(Some(&cluster), note).await {
+            warn!(error = %Chain(&cause), ?note, "noted in the log only");
+        }
     }
 
     /// Notes which backups a run has removed.
@@ -117,10 +148,7 @@ impl Term<'_> {
             bytes: purged.bytes,
             hash: crate::hex(hash.as_ref()),
         };
-        let cluster = event.cluster.to_string();
-        if let Err(cause) = self.app.queue.audit(Some(&cluster), &note).await {
-            warn!(%run, error = %Chain(&cause), "removed backups are noted in the log only");
-        }
+        self.keep(event.cluster, &note).await;
     }
 
     /// Changes a run, and does what follows: saves it, publishes what has become due, and tidies up

@@ -63,8 +63,13 @@ use uuid::Uuid;
 pub use api::{ErrorBody, document, shape};
 
 use crate::{
-    access::Access, checks::Checks, ledger::Ledger, metrics::Metrics, record::Record,
-    secrets::Keys, suspend::Suspensions,
+    access::{Access, Sparing},
+    checks::Checks,
+    ledger::Ledger,
+    metrics::Metrics,
+    record::Record,
+    secrets::Keys,
+    suspend::Suspensions,
 };
 
 /// How many ended runs a leader remembers, should NATS lose them.
@@ -105,6 +110,7 @@ pub async fn run(ctx: Context) -> Result<(), Error> {
         config: Arc::clone(&ctx.config),
         checks: Arc::default(),
         access: Arc::new(access),
+        refusals: Arc::default(),
         keys: Arc::new(keys),
         metrics: Arc::new(metrics),
         memory: Arc::default(),
@@ -169,6 +175,8 @@ pub(crate) struct App {
     pub(crate) config: Arc<Config>,
     pub(crate) checks: Arc<Checks>,
     pub(crate) access: Arc<Access>,
+    /// Messages that were refused.
+    pub(crate) refusals: Arc<Sparing>,
     /// What credentials of clusters are encrypted with.
     pub(crate) keys: Arc<Option<Keys>>,
     pub(crate) metrics: Arc<Metrics>,

@@ -399,7 +399,7 @@ async fn panels_and_alerts_find_something_on_a_running_thetis() -> Result<()> {
     .await?;
 
     // What goes wrong shows where nothing did.
-    store.odds(&[(Fault::Busy, 0.5)]);
+    store.odds(&[(Fault::Busy, 0.1)]);
     world.sims[0].load(&table, 2, 64 << 10, 8).await?;
     world
         .api

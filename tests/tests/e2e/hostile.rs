@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use async_nats::{HeaderMap, jetstream};
 use futures::StreamExt as _;
 use protocol::{Encoding, Job, Message as _, subject};
+use reqwest::Method;
 use serde_json::{Value, json};
 use testkit::eventually;
 use tests::{Options, Shape, World};
@@ -163,13 +164,6 @@ async fn what_somebody_made_up_is_refused_and_changes_nothing() -> Result<()> {
         }
         place.nothing_waits().await?;
     }
-    // What deletes asks first whether its run goes on: nobody began this one.
-    let purge = json!({"version": "1", "kind": "purge", "cluster": place.cluster, "node": place.node, "run": RUN,
-        "locations": [location], "tasks": [], "unknown": {"retention_days": 1}, "open": [], "restored": [],
-        "named": [done.tag()], "force": true});
-    let subject = format!("thetis.job.purge.{}.{}.{RUN}.0", place.cluster, place.node);
-    place.publish(subject, &purge).await?;
-    sent += 1;
     // And what is no message at all.
     let subject = format!("thetis.job.purge.{}.{}.{RUN}.1", place.cluster, place.node);
     for payload in [Vec::new(), vec![0xff; 300 << 10], b"{".to_vec()] {
@@ -194,6 +188,25 @@ async fn what_somebody_made_up_is_refused_and_changes_nothing() -> Result<()> {
     let new: Vec<&String> = is.keys().filter(|path| !was.contains_key(*path)).collect();
     ensure!(new.is_empty(), "{new:?} has come");
     ensure!(!Path::new("/tmp/escaped").try_exists()?, "somebody got out");
+
+    // It can be read who has refused what.
+    eventually("a note on it", LIMIT, async || {
+        let path = format!("/audit?cluster={}", place.cluster);
+        let notes = place.world.api.ok(Method::GET, &path, None).await?;
+        let notes = notes.as_array().context("a list")?;
+        let refused = notes.iter().find(|note| {
+            let action = note["action"].as_str().unwrap_or_default();
+            action.starts_with("a message was refused")
+        });
+        let target = refused.context("no refusal")?["target"].clone();
+        let target = target.as_str().context("a target")?;
+        ensure!(
+            target.contains(&place.node) && target.contains(RUN),
+            "{target}"
+        );
+        Ok(())
+    })
+    .await?;
 
     // A job of the run that has ended, again.
     let run = &done.run;

@@ -354,7 +354,7 @@ fn what_is_new_or_under_way_is_no_orphan() -> Result<()> {
                 path: "x".to_owned(),
                 key: orphans[0].to_owned(),
                 bytes: 1,
-                ..serde_json::from_value(serde_json::json!({"path": "", "key": "", "bytes": 0}))?
+                ..serde_json::from_value(serde_json::json!({"path": "x", "key": "x", "bytes": 0}))?
             }],
         };
         let run = "01920000-0000-7000-8000-0000000000a1".parse()?;

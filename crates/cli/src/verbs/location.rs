@@ -65,7 +65,7 @@ struct Row {
 
 pub(crate) async fn run(output: Output, verb: &LocationVerb) -> Result<(), Failure> {
     let LocationVerb::Check(args) = verb;
-    let configuration = |text: String| Failure::new(Exit::Usage, text);
+    let configuration = |text: String| Failure::new(Exit::Configuration, text);
     let config =
         Config::load(args.config.as_deref()).map_err(|e| configuration(Chain(&e).to_string()))?;
     let stores =

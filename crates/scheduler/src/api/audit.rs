@@ -71,6 +71,24 @@ pub(super) fn body(note: Audit) -> AuditBody {
             hash,
             unnoted,
         },
+        Audit::Refused {
+            at_ms,
+            node,
+            run,
+            reason,
+            unnoted,
+        } => AuditBody {
+            at: time(at_ms),
+            who: "unknown".to_owned(),
+            over: "nats".to_owned(),
+            action: format!("a message was refused: {reason}"),
+            target: match node {
+                Some(node) => format!("node {node}, run {run}"),
+                None => format!("run {run}"),
+            },
+            unnoted,
+            ..AuditBody::default()
+        },
         Audit::Removed {
             at_ms,
             run,

@@ -49,7 +49,7 @@ pub(super) async fn guarded(State(app): State<App>, request: Request, next: Next
                 Stranger::Late(name) => (name.clone(), ApiError::late(&name)),
             };
             let response = refusal.into_response();
-            if let Some(unnoted) = app.access.noted(now_ms) {
+            if let Some(unnoted) = app.access.strangers.noted(now_ms) {
                 let role = Role::Viewer;
                 note.unnoted = unnoted;
                 note.answered(&response)
