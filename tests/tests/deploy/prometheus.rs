@@ -12,6 +12,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use reqwest::Method;
 use serde_json::{Value, json};
 use testkit::{
     Process, eventually,
@@ -408,6 +409,17 @@ async fn panels_and_alerts_find_something_on_a_running_thetis() -> Result<()> {
     store.odds(&[]);
     let nothing = json!({"location": [location], "keyspace": ["nothing.*"]});
     let task = world.api.submit(full, "backup", nothing).await?;
+    let ended = world.api.ended(&task, LIMIT).await?;
+    ensure!(ended.status == "ERROR", "{ended:?}");
+    // An increase is seen from the second on: the first may have come before anybody looked.
+    eventually("the first failure to be seen", LIMIT, async || {
+        let failed = "scylla_manager_scheduler_run_total{status=\"ERROR\"} > 0";
+        ensure!(prometheus.count(failed).await? > 0, "not yet");
+        Ok(())
+    })
+    .await?;
+    let again = format!("{task}/start");
+    world.api.ok(Method::PUT, &again, None).await?;
     let ended = world.api.ended(&task, LIMIT).await?;
     ensure!(ended.status == "ERROR", "{ended:?}");
     let client = async_nats::connect(world.nats.url()).await?;
