@@ -6,7 +6,6 @@ use anyhow::{Context as _, Result, ensure};
 use async_nats::{HeaderMap, jetstream};
 use futures::StreamExt as _;
 use protocol::{Encoding, Job, Message as _, subject};
-use reqwest::Method;
 use serde_json::{Value, json};
 use testkit::eventually;
 use tests::{Options, Shape, World};
@@ -191,26 +190,6 @@ async fn what_somebody_made_up_is_refused_and_changes_nothing() -> Result<()> {
     let new: Vec<&String> = is.keys().filter(|path| !was.contains_key(*path)).collect();
     ensure!(new.is_empty(), "{new:?} has come");
     ensure!(!Path::new("/tmp/escaped").try_exists()?, "somebody got out");
-
-    // It can be read who has refused what.
-    eventually("a note on it", LIMIT, async || {
-        // What cannot be read names no cluster.
-        let path = "/audit?limit=1000";
-        let notes = place.world.api.ok(Method::GET, path, None).await?;
-        let notes = notes.as_array().context("a list")?;
-        let refused = notes.iter().find(|note| {
-            let action = note["action"].as_str().unwrap_or_default();
-            action.starts_with("a message was refused")
-        });
-        let target = refused.context("no refusal")?["target"].clone();
-        let target = target.as_str().context("a target")?;
-        ensure!(
-            target.contains(&place.node) && target.contains(RUN),
-            "{target}"
-        );
-        Ok(())
-    })
-    .await?;
 
     // A job of the run that has ended, again.
     let run = &done.run;
