@@ -36,12 +36,6 @@ advisories: ## ask RustSec whether a crate is known to be unsafe; left out, with
 		$(THETIS_DEPS)/bin/cargo-deny --locked check advisories; \
 	else echo "advisories: left out, RustSec's database cannot be reached"; fi
 
-.PHONY: sbom
-sbom: ## list every crate of the program, as CycloneDX, in target/thetis.cdx.json
-	@tools/deps.sh cyclonedx
-	$(THETIS_DEPS)/bin/cargo-cyclonedx cyclonedx --manifest-path crates/cli/Cargo.toml --format json --describe binaries --override-filename sbom
-	@mkdir -p target && mv crates/cli/sbom*.json target/thetis.cdx.json && find . -name 'sbom*.json' -not -path './target/*' -delete
-
 .PHONY: fuzz
 fuzz: ## fuzz the readers of manifests, keys and names, each for FUZZ_SECS (60) seconds
 	@tools/deps.sh fuzz

